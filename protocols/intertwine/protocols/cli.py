@@ -1,0 +1,67 @@
+"""The `intertwine` command: one group for each role, loaded only when it is used."""
+
+import importlib
+import sys
+
+import click
+import typer
+from rich.console import Console
+
+from intertwine.protocols.errors import IntertwineError
+
+# Group → (module, name of the typer application, extra that brings it, one line of help).
+_GROUPS = {
+    "agent": ("intertwine.client.cli", "agent", "Take part: enrol, run rounds, see the budget, predict."),
+    "audit": ("intertwine.zk.cli", "", "Verify what a federation did, from files alone."),
+    "coordinator": (
+        "intertwine.server.cli",
+        "coordinator",
+        "Run a federation: invite, launch, follow, stop.",
+    ),
+}
+
+
+class _Groups(click.Group):
+    """Resolves a role's commands on first use, so that an auditor needs no torch and no web server."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_GROUPS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _GROUPS:
+            return None
+        module, extra, summary = _GROUPS[cmd_name]
+        if "--help" in sys.argv[1:2] or len(sys.argv) == 1:
+            return click.Group(cmd_name, help=summary)
+        try:
+            application = importlib.import_module(module).app
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("intertwine"):
+                raise
+            raise click.ClickException(
+                f"`intertwine {cmd_name}` needs {error.name}, which is not installed. "
+                f'Run: pip install "intertwine[{extra}]"'
+            ) from error
+        return typer.main.get_command(application)
+
+
+def main() -> None:
+    """Entry point: run a command, print errors as sentences, exit with the error's code."""
+    try:
+        _Groups(name="intertwine", help="Federated edge deployment with proven differential privacy.")(
+            standalone_mode=False
+        )
+    except IntertwineError as error:
+        _fail(str(error), error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("Interrupted.", 130)
+
+
+def _fail(message: str, code: int) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]Error:[/] {message}", markup=True)
+    sys.exit(code)

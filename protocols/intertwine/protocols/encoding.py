@@ -1,0 +1,84 @@
+"""Canonical bytes: one encoding for each value, so that a digest names exactly one document.
+
+A document is UTF-8 JSON with sorted keys, no white space and no floating-point numbers (real quantities
+are decimal strings). `decode` accepts only bytes that `encode` would have produced.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from intertwine.protocols.errors import InputError
+
+MAX_DOCUMENT_BYTES = 1 << 20
+MAX_DEPTH = 16
+MAX_INTEGER = 2**53 - 1
+
+
+def encode(value: Any) -> bytes:
+    """Return the canonical bytes of a JSON value; TypeError for floats, ValueError for big integers."""
+    _check(value, 0)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def decode(data: bytes) -> Any:
+    """Parse canonical bytes of at most 1 MiB and depth 16; InputError for anything else."""
+    if len(data) > MAX_DOCUMENT_BYTES:
+        raise InputError(f"A document of {len(data)} bytes is larger than {MAX_DOCUMENT_BYTES}.")
+    if _depth(data) > MAX_DEPTH:
+        raise InputError(f"A document is nested deeper than {MAX_DEPTH} levels.")
+    try:
+        value = json.loads(data)
+        canonical = encode(value)
+    except (ValueError, TypeError) as error:
+        raise InputError("A document is not canonical JSON.", "Ask its sender for the original.") from error
+    if canonical != data:
+        raise InputError("A document is not in canonical form.", "Ask its sender for the original bytes.")
+    return value
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 as 64 lower-case hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def tagged_digest(tag: str, *parts: bytes) -> bytes:
+    """SHA-256 of a domain tag and length-prefixed parts, 32 bytes."""
+    return hashlib.sha256(length_prefixed(tag.encode(), *parts)).digest()
+
+
+def length_prefixed(*parts: bytes) -> bytes:
+    """Concatenate parts, each behind its length as 8 little-endian bytes: an injective encoding."""
+    return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if value is None or isinstance(value, bool | str):
+        return
+    if isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise ValueError("integer beyond 2^53 - 1")
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise TypeError("object keys must be strings")
+            _check(item, depth + 1)
+    else:
+        raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def _depth(data: bytes) -> int:
+    """An upper bound of the nesting depth, found before the parser recurses."""
+    deepest = depth = 0
+    for byte in data:
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest

@@ -1,0 +1,142 @@
+"""The entries of the log: everything an auditor needs to retrace a run, in the order it happened."""
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from intertwine.protocols.document import Document, Hex32, Name, Timestamp, describe
+from intertwine.protocols.encoding import decode
+from intertwine.protocols.errors import InputError
+from intertwine.protocols.plan import Plan
+from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot
+
+ROLES = ("retailer", "creator", "smb", "security")
+Role: TypeAlias = Literal["retailer", "creator", "smb", "security"]
+
+
+class Enrolment(Document):
+    """A participant's keys and role were registered; the role is the coordinator's word."""
+
+    type: Literal["enrolment"] = "enrolment"
+    time: Timestamp
+    participant: Name
+    role: Role
+    tasks: list[Name]
+    signing_key: Hex32
+    node_key: Hex32
+
+
+class PlanEntry(Document):
+    """A run was planned. No entry of the run comes before this one."""
+
+    type: Literal["plan"] = "plan"
+    time: Timestamp
+    plan: Signed[Plan]
+
+
+class RoundOpened(Document):
+    """A round's slots were assigned, and the coordinator's beacon nonce was committed to."""
+
+    type: Literal["round"] = "round"
+    time: Timestamp
+    round: RoundId
+    parameters: Hex32
+    nonce_digest: Hex32
+    participants: list[Name]
+
+
+class CommitEntry(Document):
+    """A slot's commit arrived."""
+
+    type: Literal["commit"] = "commit"
+    time: Timestamp
+    commit: Signed[Commit]
+
+
+class BeaconEntry(Document):
+    """The round's randomness became public, over a checkpoint that covers all its commits."""
+
+    type: Literal["beacon"] = "beacon"
+    time: Timestamp
+    round: RoundId
+    mode: Literal["M1"] = "M1"
+    checkpoint: Annotated[str, Field(max_length=4096)]
+    nonce: Hex32
+    beacon: Hex32
+
+
+class ReleaseEntry(Document):
+    """A slot's release arrived; written before the update or proof is looked at."""
+
+    type: Literal["release"] = "release"
+    time: Timestamp
+    release: Signed[Release]
+
+
+class Outcome(Document):
+    """How a slot ended.
+
+    accepted; rejected, with the name of the failed check; or aborted: committed, but never released.
+    """
+
+    type: Literal["outcome"] = "outcome"
+    time: Timestamp
+    slot: Slot
+    verdict: Literal["accepted", "rejected", "aborted"]
+    check: Annotated[str, Field(max_length=64)]
+    verify_ms: Annotated[int, Field(ge=0)]
+
+
+class ModelEntry(Document):
+    """A round's accepted updates were aggregated into new parameters."""
+
+    type: Literal["model"] = "model"
+    time: Timestamp
+    round: RoundId
+    accepted: list[Name]
+    aggregate: Hex32
+    parameters: Hex32
+
+
+class Publication(Document):
+    """A run ended: its published parameters and the digest of their ONNX file."""
+
+    type: Literal["publication"] = "publication"
+    time: Timestamp
+    round: RoundId
+    parameters: Hex32
+    onnx: Hex32
+
+
+class Failure(Document):
+    """A round or run ended without a new model, and why."""
+
+    type: Literal["failure"] = "failure"
+    time: Timestamp
+    round: RoundId
+    reason: Annotated[str, Field(max_length=500)]
+
+
+Entry: TypeAlias = (
+    Enrolment
+    | PlanEntry
+    | RoundOpened
+    | CommitEntry
+    | BeaconEntry
+    | ReleaseEntry
+    | Outcome
+    | ModelEntry
+    | Publication
+    | Failure
+)
+
+_ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="type")])
+
+
+def decode_entry(data: bytes) -> Entry:
+    """Parse one entry's canonical bytes; InputError naming the field at fault."""
+    decode(data)
+    try:
+        return _ENTRY.validate_json(data)
+    except ValidationError as error:
+        raise InputError(f"Log entry: {describe(error)}") from error

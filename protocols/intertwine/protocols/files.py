@@ -1,0 +1,69 @@
+"""Files that are either wholly there or not there at all, and bounded reads."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from intertwine.protocols.errors import InputError
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write `data` so that `path` holds the old bytes or the new ones, never a part.
+
+    InputError if the disk is full or the folder cannot be written; nothing is left behind then.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        if isinstance(error, OSError):
+            raise _unwritable(path, error) from error
+        raise
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a secret: readable and writable by its owner alone (mode 0600) from the first byte."""
+    write_atomic(path, data, mode=0o600)
+
+
+def make_private_directory(path: Path) -> None:
+    """Create a folder that only its owner may enter (mode 0700)."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Read a file of at most `limit` bytes; its size is checked before anything is read."""
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise InputError(
+                f"{path} has {size} bytes, more than the {limit} allowed.", "Check that it is the right file."
+            )
+        with path.open("rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"{path} cannot be read: {reason}.", "Check the path and its permissions."
+        ) from error
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    reason = error.strerror or str(error)
+    return InputError(
+        f"{path} cannot be written: {reason}.", "Free some space or choose another folder, then run it again."
+    )
