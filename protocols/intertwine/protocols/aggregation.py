@@ -5,6 +5,7 @@ recomputes the very bytes of every published parameter vector. Parameters travel
 float64, updates as little-endian int32.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -41,25 +42,26 @@ class ServerOptimizer:
             raise InputError(f"The initial parameters have shape {initial.shape}, not ({plan.dimension},).")
         self._plan = plan
         self._velocity = np.zeros_like(initial)
-        self._history = [initial]
+        self._initial = initial
+        self._recent: deque[Parameters] = deque(maxlen=plan.average_last)
 
     @property
     def parameters(self) -> Parameters:
         """The parameters after the latest step."""
-        return self._history[-1]
+        return self._recent[-1] if self._recent else self._initial
 
     def step(self, total: Update) -> Parameters:
         """Apply one round's aggregate and return the new parameters."""
         plan = self._plan
         scale = plan.record_bound / float(plan.record_norm)
         self._velocity = float(plan.momentum) * self._velocity + total / (scale * float(plan.normaliser))
-        self._history.append(self.parameters + float(plan.learning_rate) * self._velocity)
+        self._recent.append(self.parameters + float(plan.learning_rate) * self._velocity)
         return self.parameters
 
     def published(self) -> Parameters:
         """The average of the last `average_last` parameter vectors (Polyak averaging)."""
-        last = self._history[1:][-self._plan.average_last :] or self._history
-        total = np.zeros_like(last[0])
+        last = self._recent or [self._initial]
+        total = np.zeros_like(self._initial)
         for parameters in last:
             total = total + parameters
         return total / len(last)
@@ -81,7 +83,12 @@ def parameters_from_bytes(data: bytes, dimension: int) -> Parameters:
 
 
 def update_to_bytes(update: Update) -> bytes:
-    """Little-endian int32, 4 bytes a coordinate."""
+    """Little-endian int32, 4 bytes a coordinate; InputError if a coordinate does not fit."""
+    limits = np.iinfo(np.int32)
+    if update.size and not limits.min <= update.min() <= update.max() <= limits.max:
+        raise InputError(
+            "An update has a coordinate beyond 32 bits.", "Lower the bound or the number of updates."
+        )
     return update.astype("<i4").tobytes()
 
 
@@ -90,3 +97,8 @@ def update_from_bytes(data: bytes, dimension: int) -> Update:
     if len(data) != 4 * dimension:
         raise InputError(f"An update of {len(data)} bytes does not have dimension {dimension}.")
     return np.frombuffer(data, dtype="<i4").astype(np.int64)
+
+
+def aggregate_to_bytes(total: Update) -> bytes:
+    """Little-endian int64, 8 bytes a coordinate: sums of many updates need the room."""
+    return total.astype("<i8").tobytes()

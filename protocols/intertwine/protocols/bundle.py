@@ -23,7 +23,7 @@ from intertwine.protocols.files import read_bounded, write_atomic
 
 MAX_LOG_BYTES = 1 << 30
 MAX_BLOB_BYTES = 64 << 20
-_BLOB_NAME = re.compile(r"^[0-9a-f]{64}$")
+_BLOB_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class Manifest(Document):
@@ -101,6 +101,6 @@ def write_bundle(
 def _refuse_strangers(path: Path) -> None:
     expected = {"manifest.json", "log.jsonl", "checkpoint", "blobs"}
     for item in [*path.iterdir(), *(path / "blobs").glob("*")]:
-        known = item.name in expected if item.parent == path else bool(_BLOB_NAME.match(item.name))
+        known = item.name in expected if item.parent == path else bool(_BLOB_NAME.fullmatch(item.name))
         if item.is_symlink() or not known:
             raise InputError(f"{item} does not belong in a bundle.", "Ask for the bundle again.")

@@ -34,9 +34,9 @@ class Checkpoint:
 
 def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
     """The signed note."""
-    body = checkpoint.body()
-    signature = _key_id(checkpoint.origin, key.public) + key.sign_raw(body.encode())
-    return f"{body}\n— {checkpoint.origin} {base64.b64encode(signature).decode()}\n"
+    return _note(
+        checkpoint, _key_id(checkpoint.origin, key.public) + key.sign_raw(checkpoint.body().encode())
+    )
 
 
 def open_checkpoint(note: str, origin: str, public: str) -> Checkpoint:
@@ -46,7 +46,7 @@ def open_checkpoint(note: str, origin: str, public: str) -> Checkpoint:
     """
     if len(note.encode()) > MAX_CHECKPOINT_BYTES:
         raise _refused("it is too long")
-    body, separator, signatures = note.partition("\n\n")
+    body, _, signatures = note.partition("\n\n")
     try:
         name, size_text, root_text = body.split("\n")
         checkpoint = Checkpoint(name, int(size_text), base64.b64decode(root_text, validate=True))
@@ -54,7 +54,12 @@ def open_checkpoint(note: str, origin: str, public: str) -> Checkpoint:
         signature = base64.b64decode(encoded, validate=True)
     except (ValueError, binascii.Error) as error:
         raise _refused("it is not a signed note") from error
-    if not separator or prefix != "—" or len(checkpoint.root) != 32 or checkpoint.body() != body + "\n":
+    if (
+        prefix != "—"
+        or len(checkpoint.root) != 32
+        or checkpoint.size < 0
+        or _note(checkpoint, signature) != note
+    ):
         raise _refused("it is not in canonical form")
     if name != origin or signer != origin or signature[:4] != _key_id(origin, public):
         raise _refused(f"it is not of the log {origin!r} under the expected key")
@@ -63,6 +68,10 @@ def open_checkpoint(note: str, origin: str, public: str) -> Checkpoint:
     except VerificationError as error:
         raise _refused("its signature is wrong") from error
     return checkpoint
+
+
+def _note(checkpoint: Checkpoint, signature: bytes) -> str:
+    return f"{checkpoint.body()}\n— {checkpoint.origin} {base64.b64encode(signature).decode()}\n"
 
 
 def _key_id(name: str, public: str) -> bytes:

@@ -37,11 +37,15 @@ class Document(BaseModel):
     def parse(cls, value: object) -> Self:
         """Validate an already parsed JSON value; InputError naming the first field at fault."""
         try:
-            return cls.model_validate_json(encode(value))
+            data = encode(value)
+            document = cls.model_validate_json(data)
         except ValidationError as error:
             raise InputError(f"{cls.__name__}: {describe(error)}") from error
         except (TypeError, ValueError) as error:
             raise InputError(f"{cls.__name__}: the document is not canonical JSON.") from error
+        if document.encode() != data:
+            raise InputError(f"{cls.__name__}: a field that has only one value is missing.", "Write it out.")
+        return document
 
 
 def describe(error: ValidationError) -> str:

@@ -25,12 +25,10 @@ def decode(data: bytes) -> Any:
     """Parse canonical bytes of at most 1 MiB and depth 16; InputError for anything else."""
     if len(data) > MAX_DOCUMENT_BYTES:
         raise InputError(f"A document of {len(data)} bytes is larger than {MAX_DOCUMENT_BYTES}.")
-    if _depth(data) > MAX_DEPTH:
-        raise InputError(f"A document is nested deeper than {MAX_DEPTH} levels.")
     try:
         value = json.loads(data)
         canonical = encode(value)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError("A document is not canonical JSON.", "Ask its sender for the original.") from error
     if canonical != data:
         raise InputError("A document is not in canonical form.", "Ask its sender for the original bytes.")
@@ -70,15 +68,3 @@ def _check(value: Any, depth: int) -> None:
             _check(item, depth + 1)
     else:
         raise TypeError(f"{type(value).__name__} has no canonical form")
-
-
-def _depth(data: bytes) -> int:
-    """An upper bound of the nesting depth, found before the parser recurses."""
-    deepest = depth = 0
-    for byte in data:
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest

@@ -137,6 +137,9 @@ def decode_entry(data: bytes) -> Entry:
     """Parse one entry's canonical bytes; InputError naming the field at fault."""
     decode(data)
     try:
-        return _ENTRY.validate_json(data)
+        entry = _ENTRY.validate_json(data)
     except ValidationError as error:
         raise InputError(f"Log entry: {describe(error)}") from error
+    if entry.encode() != data:
+        raise InputError("Log entry: a field that has only one value is missing.", "Write it out.")
+    return entry

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -48,8 +49,10 @@ def make_private_directory(path: Path) -> None:
 def read_bounded(path: Path, limit: int) -> bytes:
     """Read a file of at most `limit` bytes; its size is checked before anything is read."""
     try:
-        size = path.stat().st_size
-        if size > limit:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{path} is not a file.", "Check the path.")
+        if (size := status.st_size) > limit:
             raise InputError(
                 f"{path} has {size} bytes, more than the {limit} allowed.", "Check that it is the right file."
             )

@@ -1,12 +1,13 @@
 """From the documents of a round to the statement that its proof is about.
 
-Coordinator, agent and auditor build the statement here and nowhere else, so a proof fits one slot, plan, parameter
-vector, commit and beacon for all of them alike. The checks of `verify_release`, by name and in this order:
+Coordinator, agent and auditor build the statement here and nowhere else, so a proof fits one slot, plan,
+parameter vector, commit and beacon for all of them alike. The checks of `verify_release`, by name and in this order:
 
     signature          the release is signed with the key that signed the commit
-    release_slot       it is for the commit's slot, and the commit for this plan
+    release_slot       it is for the commit's slot
     release_commit     it names this commit
     release_beacon     it names this beacon
+    commit_plan        the commit was made for this plan
     update_digest      the update is the one it names
     proof_digest       the proof is the one it names
     update_length      the update has the plan's dimension
@@ -28,7 +29,7 @@ from intertwine.zk.release import Commitments, ReleaseStatement
 
 
 def commitments_of(commit: Commit) -> Commitments:
-    """The commit's points, each validated; VerificationError `point_encoding` if one is not a group element."""
+    """The commit's points, each validated; VerificationError if one is not in the group."""
     return Commitments(
         randomness=tuple(bytes.fromhex(point) for point in commit.randomness),
         gradient=tuple(bytes.fromhex(point) for point in commit.gradient),
@@ -60,12 +61,12 @@ def verify_release(
 ) -> None:
     """Check that `release` answers `commit` under `beacon` with this update, and that the proof is valid.
 
-    Raises VerificationError with the name of the first check that fails. Does not check the commit itself: who
-    signed it, when it was logged, and that its points were never used before.
+    Raises VerificationError with the name of the first check that fails. Does not check the commit itself:
+    who signed it, when it was logged, and that its points were never used before.
     """
     check_references(commit, beacon, release)
     if commit.body.plan != plan.digest():
-        raise VerificationError("release_slot", "the commit was made for another plan.")
+        raise VerificationError("commit_plan", "the commit was made for another plan.")
     if sha256(update_bytes) != release.body.update:
         raise VerificationError("update_digest", "the update is not the one that the release names.")
     if sha256(proof) != release.body.proof:
