@@ -1,0 +1,198 @@
+"""The coordinator's side of an exchange: one opaque request to each node, the replies as they come.
+
+Where the time goes. A Flower SuperNode asks for work, and sleeps 3 s when there was none; while the
+participant works it looks every 0.5 s whether the reply is there. An exchange therefore took 3 to 4 s,
+nearly all of it sleep. It cannot be woken, but it does not sleep while there is work: `Fleet` keeps one
+empty request queued for each node, which the participant's executor answers at once, so that the next
+real request waits for half a second at most. It stops when no exchange was made for `_AWAKE_S`.
+"""
+
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.serverapp import Grid
+
+from intertwine.protocols.errors import InputError
+from intertwine.protocols.fab import AWAKE_TYPE, FIELD, PAYLOAD_LIMIT, RECORD, REQUEST_TYPE
+
+_log = logging.getLogger(__name__)
+
+_POLL_S = (0.1, 0.5)
+"""Shortest and longest pause between two looks for replies; it grows with the time already waited."""
+_AWAKE_S = 120.0
+_AWAKE_POLL_S = 0.2
+_AWAKE_TTL_S = 3600.0
+
+
+class FailureKind(enum.Enum):
+    """Why a node gave no reply."""
+
+    OFFLINE = "offline"
+    ERROR = "error"
+    TIMED_OUT = "timed out"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """No reply. reason: for the log; it never holds what the participant's code raised."""
+
+    kind: FailureKind
+    reason: str
+
+
+Reply = bytes | Failure
+"""What came back from a node: its payload, or why there is none."""
+
+
+class Fleet:
+    """The nodes of one run, seen from inside Flower's ServerApp process; a context manager.
+
+    Safe to use from one thread at a time.
+    """
+
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
+        self._lock = threading.Lock()  # the grid's connection is shared with the thread of `_awake`
+        self._awake = _KeepAwake(grid, self._lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._awake.stop()
+
+    def online(self) -> set[int]:
+        """Ids of the nodes that sent a sign of life within the last minute."""
+        with self._lock:
+            return set(self._grid.get_node_ids())
+
+    def exchange(
+        self,
+        requests: Mapping[int, bytes],
+        timeout_s: float,
+        on_reply: Callable[[int, bytes], None] | None = None,
+    ) -> dict[int, Reply]:
+        """Send each node its request and wait for all replies, `timeout_s` seconds at most.
+
+        requests: node id to payload, each at most `PAYLOAD_LIMIT` bytes (InputError).
+        on_reply: called in this thread with node id and payload, as each reply comes.
+        Returns one entry for each key of `requests`. A reply that comes too late is never seen.
+        """
+        for node, payload in requests.items():
+            if len(payload) > PAYLOAD_LIMIT:
+                raise InputError(
+                    f"The request to node {node} has {len(payload)} bytes.", "Send less at once."
+                )
+        deadline = time.monotonic() + timeout_s
+        replies: dict[int, Reply] = {}
+        waiting = self._send(requests, timeout_s, replies)
+        self._awake.keep(waiting.values())
+        started = time.monotonic()
+        while waiting:
+            for node, reply in self._collect(waiting):
+                replies[node] = reply
+                if on_reply is not None and isinstance(reply, bytes):
+                    on_reply(node, reply)
+            now = time.monotonic()
+            if now > deadline:
+                break
+            if waiting:
+                time.sleep(min(max((now - started) / 20, _POLL_S[0]), _POLL_S[1]))
+        late = Failure(FailureKind.TIMED_OUT, f"no reply within {timeout_s:g} s")
+        return {node: replies.get(node, late) for node in requests}
+
+    def _send(self, requests: Mapping[int, bytes], ttl_s: float, replies: dict[int, Reply]) -> dict[str, int]:
+        """Push the requests; message id to node id. Nodes that cannot be reached go into `replies`."""
+        online = self.online()
+        reachable = [node for node in requests if node in online]
+        replies.update(
+            (node, Failure(FailureKind.OFFLINE, "not connected")) for node in requests if node not in online
+        )
+        waiting: dict[str, int] = {}
+        for node in reachable:
+            record = RecordDict({RECORD: ConfigRecord({FIELD: requests[node]})})
+            message = Message(record, dst_node_id=node, message_type=REQUEST_TYPE, ttl=ttl_s)
+            with self._lock:
+                sent = list(self._grid.push_messages([message]))
+            if sent and sent[0]:
+                waiting[sent[0]] = node
+            else:
+                replies[node] = Failure(FailureKind.ERROR, "the SuperLink did not take the request")
+        return waiting
+
+    def _collect(self, waiting: dict[str, int]) -> Iterable[tuple[int, Reply]]:
+        """Replies that have come by now, removed from `waiting`."""
+        with self._lock:
+            messages = list(self._grid.pull_messages(list(waiting)))
+        for message in messages:
+            # An error made by the SuperLink has the SuperLink as its source: only the reply-to id tells.
+            node = waiting.pop(message.metadata.reply_to_message_id, None)
+            if node is not None:
+                yield node, _read(message)
+
+
+class _KeepAwake:
+    """Keeps one empty request queued for each node of the last exchange, in a thread of its own."""
+
+    def __init__(self, grid: Grid, lock: threading.Lock) -> None:
+        self._grid = grid
+        self._lock = lock
+        self._nodes: frozenset[int] = frozenset()
+        self._until = 0.0
+        self._queued: dict[str, int] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keep-awake", daemon=True)
+
+    def keep(self, nodes: Iterable[int]) -> None:
+        """Keep these nodes awake from now on."""
+        self._nodes = frozenset(nodes)
+        self._until = time.monotonic() + _AWAKE_S
+        if not self._thread.is_alive() and not self._stopped.is_set():
+            self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped.wait(_AWAKE_POLL_S):
+                if time.monotonic() < self._until:
+                    self._refill()
+        except Exception:
+            # Rounds only get slower without it.
+            _log.exception("the nodes are no longer kept awake")
+
+    def _refill(self) -> None:
+        with self._lock:
+            answered = list(self._grid.pull_messages(list(self._queued))) if self._queued else []
+            for message in answered:
+                self._queued.pop(message.metadata.reply_to_message_id, None)
+            idle = self._nodes - set(self._queued.values())
+            messages = [Message(RecordDict(), node, AWAKE_TYPE, ttl=_AWAKE_TTL_S) for node in idle]
+            if messages:
+                sent = self._grid.push_messages(messages)
+                self._queued.update(zip(sent, idle, strict=True))
+
+
+def _read(message: Message) -> Reply:
+    if message.has_error():
+        offline = message.error.code == ErrorCode.NODE_UNAVAILABLE
+        kind = FailureKind.OFFLINE if offline else FailureKind.ERROR
+        return Failure(kind, f"Flower error {message.error.code}: {message.error.reason}")
+    record = message.content.get(RECORD)
+    payload = record.get(FIELD) if isinstance(record, ConfigRecord) else None
+    if not isinstance(payload, bytes) or len(payload) > PAYLOAD_LIMIT:
+        return Failure(FailureKind.ERROR, "the reply is malformed or too large")
+    return payload
