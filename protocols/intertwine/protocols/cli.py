@@ -6,6 +6,7 @@ import sys
 import click
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from intertwine.protocols.errors import IntertwineError
 
@@ -48,13 +49,12 @@ class _Groups(click.Group):
 def main() -> None:
     """Entry point: run a command, print errors as sentences, exit with the error's code."""
     try:
-        _Groups(name="intertwine", help="Federated edge deployment with proven differential privacy.")(
-            standalone_mode=False
-        )
+        command = _Groups(name="intertwine", help="Federated edge deployment with proven differential privacy.")
+        # Outside standalone mode click returns the code of `typer.Exit` instead of exiting with it.
+        code = command(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except IntertwineError as error:
         _fail(str(error), error.exit_code)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -63,5 +63,5 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[bold red]Error:[/] {message}", markup=True)
+    Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), message))
     sys.exit(code)

@@ -12,6 +12,7 @@ from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot
 
 ROLES = ("retailer", "creator", "smb", "security")
 Role: TypeAlias = Literal["retailer", "creator", "smb", "security"]
+Verdict: TypeAlias = Literal["accepted", "rejected", "aborted"]
 
 
 class Enrolment(Document):
@@ -82,7 +83,7 @@ class Outcome(Document):
     type: Literal["outcome"] = "outcome"
     time: Timestamp
     slot: Slot
-    verdict: Literal["accepted", "rejected", "aborted"]
+    verdict: Verdict
     check: Annotated[str, Field(max_length=64)]
     verify_ms: Annotated[int, Field(ge=0)]
 

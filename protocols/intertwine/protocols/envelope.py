@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from intertwine.protocols.encoding import MAX_DOCUMENT_BYTES
 from intertwine.protocols.errors import InputError
 
-MAX_ATTACHMENTS = 4
 _MAGIC = b"ITW1"
 
 
@@ -31,11 +30,17 @@ class Envelope:
             parts += [struct.pack("<I", len(attachment)), attachment]
         return b"".join(parts)
 
+    def expect(self, count: int) -> tuple[bytes, ...]:
+        """The attachments, if there are exactly `count`; InputError otherwise."""
+        if len(self.attachments) != count:
+            raise InputError(f"A message has {len(self.attachments)} attachments where {count} belong.")
+        return self.attachments
+
     @classmethod
     def from_bytes(cls, data: bytes, attachment_limits: Sequence[int]) -> "Envelope":
-        """Parse a message that must have exactly these attachments, each at most so many bytes.
+        """Parse a message with at most these attachments, each of at most so many bytes.
 
-        InputError for another frame, count or size, or for bytes left over.
+        InputError for another frame, more attachments, larger ones, or bytes left over.
         """
         reader = _Reader(data)
         if reader.take(4) != _MAGIC:
@@ -44,9 +49,9 @@ class Envelope:
             )
         document = reader.block(MAX_DOCUMENT_BYTES)
         count = reader.take(1)[0]
-        if count != len(attachment_limits):
-            raise InputError(f"A message has {count} attachments where {len(attachment_limits)} belong.")
-        attachments = tuple(reader.block(limit) for limit in attachment_limits)
+        if count > len(attachment_limits):
+            raise InputError(f"A message has {count} attachments, more than {len(attachment_limits)}.")
+        attachments = tuple(reader.block(limit) for limit in attachment_limits[:count])
         if not reader.exhausted:
             raise InputError("A message has bytes after its end.")
         return cls(document, attachments)

@@ -9,7 +9,7 @@ from intertwine.protocols.accounting import Guarantee, guarantee, release_rho
 from intertwine.protocols.document import Decimal, Document, Hex32, Name
 
 MAX_DIMENSION = 131_072
-MAX_UPDATE_BOUND = 2**20
+MAX_UPDATE_BOUND = 2**20 - 2**13  # leaves room for the noise below the statement's |u| < 2^20
 
 
 class Plan(Document):

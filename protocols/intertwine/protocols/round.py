@@ -15,9 +15,9 @@ from typing import Annotated, Generic, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import Field
 
-from intertwine.protocols.document import Document, Hex32, Hex64, Name, Point
-from intertwine.protocols.encoding import encode, length_prefixed, tagged_digest
-from intertwine.protocols.errors import VerificationError
+from intertwine.protocols.document import Document, Hex32, Hex64, Name, Point, Timestamp
+from intertwine.protocols.encoding import decode, encode, length_prefixed, tagged_digest
+from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.signing import SigningKey, verify_signature
 
@@ -79,9 +79,13 @@ class InclusionProof(Document):
 
 
 class ReleaseRequest(Document):
-    """The coordinator reveals its nonce and shows that the commit was logged before the beacon existed."""
+    """The coordinator reveals its nonce and shows that the commit was logged before the beacon existed.
+
+    commit_time: the time in the commit's log entry, which makes the entry's bytes known to the participant.
+    """
 
     slot: Slot
+    commit_time: Timestamp
     checkpoint: Annotated[str, Field(max_length=4096)]
     nonce: Hex32
     inclusion: InclusionProof
@@ -124,6 +128,15 @@ class Signed(Document, Generic[Body]):
             raise VerificationError("signature", "the document is signed by another key than expected.")
         verify_signature(public, self.kind, self.body.encode(), self.signature)
         return self.body
+
+
+def kind_of(document: bytes) -> str:
+    """What kind of signed document these canonical bytes claim to be; InputError if they claim nothing."""
+    value = decode(document)
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if not isinstance(kind, str):
+        raise InputError("A message is not a signed document.")
+    return kind
 
 
 class StatementContext(Document):

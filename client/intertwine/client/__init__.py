@@ -1,0 +1,1 @@
+"""The participant's agent: enrols, trains, proves, keeps its privacy budget, predicts."""

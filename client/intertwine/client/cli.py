@@ -1,0 +1,135 @@
+"""`intertwine agent`: take part in a federation."""
+
+import json
+import logging
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from intertwine.models.registry import task as find_task
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from intertwine.client.enrol import enrol
+from intertwine.client.home import Home
+from intertwine.client.ledger import Ledger, Spent
+from intertwine.client.predict import predict as make_prediction
+from intertwine.client.run import run_agent
+from intertwine.protocols.errors import InputError
+
+app = typer.Typer(help="Take part: enrol, run rounds, see the budget, predict.", no_args_is_help=True)
+console = Console()
+
+HomeOption = Annotated[Path, typer.Option("--home", help="The agent's home folder.")]
+_DEFAULT_HOME = Path.home() / ".intertwine" / "agent"
+
+
+@app.command()
+def enroll(
+    coordinator: Annotated[str, typer.Option(help="The coordinator's address: https://host:port.")],
+    token: Annotated[str, typer.Option(help="The invitation token.")],
+    data: Annotated[list[str], typer.Option(help="A task's data as TASK=FILE; once for each task.")],
+    home: HomeOption = _DEFAULT_HOME,
+) -> None:
+    """Register this machine with a coordinator that invited it."""
+    settings = enrol(Home(home), coordinator, token, _data_files(data))
+    console.print(
+        f"[bold]{settings.participant}[/] is enrolled as {settings.role} for {', '.join(settings.tasks)}."
+    )
+    console.print(f"Start it with: intertwine agent run --home {home}")
+
+
+@app.command()
+def run(home: HomeOption = _DEFAULT_HOME) -> None:
+    """Serve rounds until Ctrl-C or SIGTERM."""
+    log_to_screen()
+    run_agent(Home.open(home), stop_on_signals())
+
+
+@app.command()
+def budget(home: HomeOption = _DEFAULT_HOME) -> None:
+    """Show what every task has cost so far, and what that figure rests on."""
+    opened = Home.open(home)
+    ledger = Ledger(opened.ledger)
+    table = Table("task", "protects", "assurance", "releases", "epsilon", "delta", "limit")
+    for name, chosen in opened.settings.tasks.items():
+        for spent in ledger.spent(name):
+            table.add_row(*_budget_row(name, spent, chosen.max_epsilon))
+    if not table.row_count:
+        console.print("Nothing has been released yet; nothing is spent.")
+        return
+    console.print(table)
+    console.print(
+        "Adjacency: zero-out. [bold]proven[/] figures rest on proofs that anyone can check, "
+        "[bold]attested[/] ones on this agent's own clipping of each record. "
+        "The limit applies to the attested figure."
+    )
+
+
+@app.command()
+def predict(
+    task: Annotated[str, typer.Argument(help="The task whose model to use.")],
+    home: HomeOption = _DEFAULT_HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Fetch a published model, check it against the signed log, and apply it to our own records."""
+    prediction = make_prediction(Home.open(home), task)
+    publication = prediction.publication
+    if as_json:
+        document = {
+            "task": task,
+            "run": publication.round.run,
+            "round": publication.round.number,
+            "onnx_sha256": publication.onnx,
+            "model": str(prediction.model),
+            "lines": prediction.lines,
+        }
+        typer.echo(json.dumps(document))
+        return
+    console.print(
+        f"Model [bold]{task}[/] of run {publication.round.run}, checked: sha256 {publication.onnx[:16]}…"
+    )
+    for line in prediction.lines:
+        console.print(f"  {line}", markup=False, highlight=False)
+
+
+def log_to_screen() -> None:
+    """Show the agent's own log, one line an event."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False, markup=False)]
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that Ctrl-C and SIGTERM set."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _data_files(values: list[str]) -> dict[str, Path]:
+    files = {}
+    for value in values:
+        name, separator, path = value.partition("=")
+        if not separator or not path:
+            raise InputError(f"--data {value!r} is not of the form TASK=FILE.", "Example: forecast=units.csv")
+        files[name] = Path(path)
+    return files
+
+
+def _budget_row(name: str, spent: Spent, limit: float) -> tuple[str, ...]:
+    by_record = spent.assurance.value.endswith("record")
+    return (
+        name,
+        find_task(name).record if by_record else "this participant as a whole",
+        spent.assurance.value,
+        str(spent.releases),
+        f"{spent.guarantee.epsilon:.2f}",
+        f"{spent.guarantee.delta:g}",
+        f"{limit:g}" if by_record else "",
+    )

@@ -1,0 +1,83 @@
+"""Enrolment: from an invitation token to a home folder with everything an agent needs."""
+
+import hmac
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509 import load_pem_x509_certificate
+from intertwine.models.registry import task as find_task
+
+from intertwine.client.control import pinned, request, unauthenticated
+from intertwine.client.home import AgentSettings, Home, TaskSettings
+from intertwine.client.supernode import create_node_key
+from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest, Invitation
+from intertwine.protocols.errors import FederationError, InputError
+from intertwine.protocols.files import make_private_directory, write_atomic, write_private
+from intertwine.protocols.settings import write_settings
+from intertwine.protocols.signing import SigningKey
+
+MAX_SMALL_ANSWER_BYTES = 64 << 10
+
+
+def enrol(home: Home, coordinator: str, token: str, data: Mapping[str, Path]) -> AgentSettings:
+    """Make keys, pin the coordinator's CA, register, and write the settings, which come last.
+
+    data: for each task its file; all are read and checked before the token is used up. InputError for a
+    bad token, task or file; FederationError if the coordinator is not the one that made the token.
+    """
+    if home.settings_file.exists():
+        raise InputError(f"{home.path} is enrolled already.", "Choose another --home.")
+    invitation = Invitation.from_token(token)
+    for name, path in data.items():
+        find_task(name).load(path)
+    coordinator = coordinator.rstrip("/")
+    make_private_directory(home.path)
+    make_private_directory(home.flower)
+    make_private_directory(home.models)
+    _pin_authority(home, coordinator, invitation.authority)
+    key, node_key = _keys(home)
+    body = EnrolmentRequest.create(invitation.secret, node_key, key).encode()
+    url, context = f"{coordinator}/v1/enrolments", pinned(home.authority)
+    answer = EnrolmentAnswer.decode(request("POST", url, context, body=body, limit=MAX_SMALL_ANSWER_BYTES))
+    write_private(home.access_token, answer.access_token.encode())
+    settings = _settings(answer, coordinator, data)
+    write_settings(home.settings_file, settings)
+    return settings
+
+
+def _pin_authority(home: Home, coordinator: str, expected: str) -> None:
+    """Fetch the CA certificate and keep it only if it is the one that the token names."""
+    pem = request("GET", f"{coordinator}/v1/ca", unauthenticated(), limit=MAX_SMALL_ANSWER_BYTES)
+    try:
+        found = load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex()
+    except ValueError:
+        found = ""
+    if not hmac.compare_digest(found, expected):
+        raise FederationError(
+            f"The server at {coordinator} is not the coordinator that made this token.",
+            "Check the address; do not go on if it is right.",
+        )
+    write_atomic(home.authority, pem)
+
+
+def _keys(home: Home) -> tuple[SigningKey, str]:
+    """Fresh keys: the signing key, and the SuperNode's public key as an OpenSSH line."""
+    signing_key = SigningKey.generate()
+    signing_key.write(home.signing_key_file)
+    return signing_key, create_node_key(home.node_key).decode().strip()
+
+
+def _settings(answer: EnrolmentAnswer, coordinator: str, data: Mapping[str, Path]) -> AgentSettings:
+    tasks = {
+        name: TaskSettings(data=path.resolve()) for name, path in sorted(data.items()) if name in answer.tasks
+    }
+    return AgentSettings(
+        participant=answer.participant,
+        role=answer.role,
+        deployment=answer.deployment,
+        log_origin=answer.log_origin,
+        fleet_address=answer.fleet_address,
+        control_url=coordinator,
+        tasks=tasks,
+    )

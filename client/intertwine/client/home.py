@@ -1,0 +1,115 @@
+"""The agent's home folder: keys, settings, ledger and models of one participant.
+
+settings.toml   who we are, where the coordinator is, our data and limits
+signing.key     Ed25519 key of our commits and releases (0600)
+node.key        ECDSA P-384 key of our Flower SuperNode (0600), with node.key.pub
+access.token    secret towards the control plane (0600)
+ca.crt          the coordinator's CA, pinned at enrolment
+ledger.db       every slot we took part in, and what it cost
+models/         published models that we downloaded and checked
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from intertwine.protocols.errors import InputError
+from intertwine.protocols.settings import read_settings
+from intertwine.protocols.signing import SigningKey
+
+DEFAULT_MAX_EPSILON = 10.0
+
+
+class TaskSettings(BaseModel):
+    """One task that this participant joins.
+
+    data: its file. max_epsilon: the most that all releases of the task together may cost one record.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: Path
+    max_epsilon: float = Field(default=DEFAULT_MAX_EPSILON, gt=0)
+
+
+class AgentSettings(BaseModel):
+    """What enrolment wrote; edit data and limits as you like."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    participant: str
+    role: str
+    deployment: str
+    log_origin: str
+    fleet_address: str
+    control_url: str
+    tasks: dict[str, TaskSettings]
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths of one agent."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> "Home":
+        """An enrolled agent's home; InputError if enrolment never finished there."""
+        home = cls(path)
+        if not home.settings_file.is_file():
+            raise InputError(
+                f"{path} is not an enrolled agent's home.",
+                "Run: intertwine agent enroll --coordinator URL --token TOKEN --home FOLDER",
+            )
+        return home
+
+    @property
+    def settings_file(self) -> Path:
+        """The TOML file."""
+        return self.path / "settings.toml"
+
+    @property
+    def settings(self) -> AgentSettings:
+        """The settings as the file has them now."""
+        return read_settings(self.settings_file, AgentSettings)
+
+    @property
+    def signing_key_file(self) -> Path:
+        """The Ed25519 key's file."""
+        return self.path / "signing.key"
+
+    @property
+    def signing_key(self) -> SigningKey:
+        """The key of our commits and releases."""
+        return SigningKey.read(self.signing_key_file)
+
+    @property
+    def node_key(self) -> Path:
+        """The SuperNode's private key."""
+        return self.path / "node.key"
+
+    @property
+    def access_token(self) -> Path:
+        """The secret towards the control plane."""
+        return self.path / "access.token"
+
+    @property
+    def authority(self) -> Path:
+        """The pinned CA."""
+        return self.path / "ca.crt"
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite database."""
+        return self.path / "ledger.db"
+
+    @property
+    def models(self) -> Path:
+        """Downloaded models."""
+        return self.path / "models"
+
+    @property
+    def flower(self) -> Path:
+        """The SuperNode's own folder."""
+        return self.path / "flower"

@@ -1,0 +1,276 @@
+"""The participant's side of a round: what it checks, what it commits to, what it releases.
+
+Requests and replies are bytes; the transport is somebody else's. Checks before a commit:
+
+ 1 request_signature   the pinned coordinator signed the request
+ 2 request_round       deployment, run, task and round number fit the signed plan, and we are in it
+ 3 request_task        we joined the task, and its model is the one we have installed
+ 4 request_plan        the plan is the one under which this run began
+ 5 request_parameters  the attached parameters have the digest and dimension that were signed
+ 6 budget              all remaining rounds together stay within our own limit
+ 7 second_commit       the slot is new, or the request is the very one we answered before
+
+and before a release:
+
+ 8 release_slot        we committed to this slot
+ 9 beacon_nonce        the nonce is the one that was committed to before our commit
+10 beacon_log          a checkpoint of the pinned log covers our commit
+11 second_beacon       the slot has not been released under another beacon
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intertwine.client.ledger import Ledger, SlotRow
+from intertwine.models.task import Clipping, Task
+from intertwine.protocols.accounting import epsilon
+from intertwine.protocols.aggregation import parameters_from_bytes, update_from_bytes, update_to_bytes
+from intertwine.protocols.checkpoint import open_checkpoint
+from intertwine.protocols.encoding import sha256
+from intertwine.protocols.entries import CommitEntry
+from intertwine.protocols.envelope import Envelope
+from intertwine.protocols.errors import BudgetError, InputError, IntertwineError, VerificationError
+from intertwine.protocols.merkle import leaf_hash, verify_inclusion
+from intertwine.protocols.plan import MAX_DIMENSION, Plan
+from intertwine.protocols.round import (
+    Commit,
+    CommitRequest,
+    Refusal,
+    Release,
+    ReleaseRequest,
+    Signed,
+    Slot,
+    derive_beacon,
+    kind_of,
+    model_digest,
+)
+from intertwine.protocols.signing import SigningKey
+from intertwine.zk import release
+from intertwine.zk.round_proof import statement_for
+from intertwine.zk.sampler import total_variation
+
+_log = logging.getLogger(__name__)
+
+Vector = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who we are, and whom we trust."""
+
+    participant: str
+    deployment: str
+    log_origin: str
+    key: SigningKey
+
+
+@dataclass(frozen=True)
+class JoinedTask:
+    """A task that we joined: its records here and our limit."""
+
+    task: Task[Any]
+    records: Any
+    max_epsilon: float
+
+
+@dataclass(frozen=True)
+class ReleaseWork:
+    """Everything that a release is made from."""
+
+    plan: Plan
+    commit: Signed[Commit]
+    gradient: Vector
+    opening: release.Opening
+    beacon: bytes
+
+
+# Makes the update u and its proof.
+Releaser = Callable[[ReleaseWork], tuple[Vector, bytes]]
+
+
+def honest_release(work: ReleaseWork) -> tuple[Vector, bytes]:
+    """u = g + z with the noise that commit and beacon determine, and the proof of it."""
+    noise = release.noise(work.opening, work.beacon, work.commit.body.slot.identifier())
+    update = work.gradient + noise
+    statement = statement_for(work.plan, work.commit, work.beacon, update)
+    return update, release.prove(statement, work.opening)
+
+
+class Participant:
+    """Answers the coordinator's requests. Only one request is answered at a time."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        tasks: Mapping[str, JoinedTask],
+        ledger: Ledger,
+        releaser: Releaser = honest_release,
+    ) -> None:
+        self._identity = identity
+        self._tasks = tasks
+        self._ledger = ledger
+        self._releaser = releaser
+
+    def handle(self, message: bytes) -> bytes:
+        """Answer one request: a commit, a release, or a signed refusal that says why.
+
+        VerificationError or InputError if the request is not the coordinator's own: then there is nobody
+        to answer.
+        """
+        envelope = Envelope.from_bytes(message, (8 * MAX_DIMENSION,))
+        kind = kind_of(envelope.document)
+        if kind == CommitRequest.__name__:
+            request = Signed[CommitRequest].decode(envelope.document).open(self._identity.deployment)
+            slot = Slot(round=request.round, participant=self._identity.participant)
+            return self._answer(slot, lambda: self._commit(request, slot, envelope))
+        if kind == ReleaseRequest.__name__:
+            order = Signed[ReleaseRequest].decode(envelope.document).open(self._identity.deployment)
+            return self._answer(order.slot, lambda: self._release(order))
+        raise InputError(f"A request of kind {kind!r} is not known.", "Update the agent.")
+
+    def _answer(self, slot: Slot, work: Callable[[], bytes]) -> bytes:
+        try:
+            return work()
+        except IntertwineError as error:
+            _log.warning("%s round %d: refused: %s", slot.round.run, slot.round.number, error)
+            refusal = Refusal(slot=slot, reason=str(error)[:500])
+            return Envelope(Signed[Refusal].create(refusal, self._identity.key).encode()).to_bytes()
+
+    # Commit
+
+    def _commit(self, request: CommitRequest, slot: Slot, envelope: Envelope) -> bytes:
+        known = self._ledger.find(slot.identifier().hex())
+        if known is not None:
+            return _repeat_commit(known, request)
+        (parameters,) = envelope.expect(1)
+        joined = self._check(request, parameters)
+        plan = request.plan
+        clipping = Clipping(float(plan.record_norm), plan.record_bound, plan.update_bound)
+        values = parameters_from_bytes(parameters, plan.dimension)
+        gradient = joined.task.update(values, joined.records, clipping)
+        seed = secrets.token_bytes(32)
+        commitments = release.commit(gradient, plan.sigma, seed).commitments
+        commit = Commit(
+            slot=slot,
+            plan=plan.digest(),
+            parameters=request.parameters,
+            randomness=[point.hex() for point in commitments.randomness],
+            gradient=[point.hex() for point in commitments.gradient],
+        )
+        signed = Signed[Commit].create(commit, self._identity.key).encode()
+        self._ledger.commit(_slot_row(request, slot, seed, gradient, signed))
+        _log.info("%s round %d: committed", slot.round.run, slot.round.number)
+        return Envelope(signed).to_bytes()
+
+    def _check(self, request: CommitRequest, parameters: bytes) -> JoinedTask:
+        """Checks 2 to 6."""
+        plan, identity = request.plan, request.round
+        mine = (self._identity.deployment, plan.run, plan.task)
+        if (
+            (identity.deployment, identity.run, identity.task) != mine
+            or plan.deployment != self._identity.deployment
+            or identity.number > plan.rounds
+            or self._identity.participant not in plan.participants
+        ):
+            raise VerificationError("request_round", "the round does not fit its plan, or we are not in it.")
+        joined = self._tasks.get(plan.task)
+        if joined is None:
+            raise InputError(f"This participant has no data for task {plan.task!r}.")
+        if plan.model != model_digest(plan.task, joined.task.dimension, joined.task.version):
+            raise VerificationError("request_task", f"the plan is for another model of task {plan.task!r}.")
+        first = self._ledger.first_plan(plan.run)
+        if first is not None and first != plan.encode():
+            raise VerificationError("request_plan", "the run began under another plan.")
+        if sha256(parameters) != request.parameters:
+            raise VerificationError("request_parameters", "the parameters are not those that were signed.")
+        self._check_budget(plan, identity.number, joined)
+        return joined
+
+    def _check_budget(self, plan: Plan, number: int, joined: JoinedTask) -> None:
+        rows = self._ledger.released(plan.task)
+        rho = sum(row.record_rho for row in rows) + (plan.rounds - number + 1) * plan.record_rho()
+        delta = max([float(plan.delta), *(row.delta for row in rows)])
+        total = epsilon(rho, delta)
+        if total > joined.max_epsilon:
+            raise BudgetError(
+                f"the rest of run {plan.run!r} would bring task {plan.task!r} to epsilon {total:.2f}, "
+                f"above this participant's limit of {joined.max_epsilon:g}."
+            )
+
+    # Release
+
+    def _release(self, order: ReleaseRequest) -> bytes:
+        row = self._ledger.find(order.slot.identifier().hex())
+        if row is None:
+            raise VerificationError("release_slot", "we never committed to this slot.")
+        plan, commit = Plan.decode(row.plan), Signed[Commit].decode(row.commit)
+        beacon = self._check_beacon(order, row, commit)
+        if row.release:
+            if row.beacon != beacon.hex():
+                raise VerificationError("second_beacon", "the slot was released under another beacon.")
+            return row.release
+        started = time.perf_counter()
+        gradient = update_from_bytes(row.gradient, plan.dimension)
+        opening = release.commit(gradient, plan.sigma, row.seed)
+        update, proof = self._releaser(ReleaseWork(plan, commit, gradient, opening, beacon))
+        reply = self._sign_release(commit, beacon, update_to_bytes(update), proof)
+        self._ledger.release(row.slot, beacon.hex(), reply)
+        seconds = time.perf_counter() - started
+        _log.info("%s round %d: released, proved in %.2f s", row.run, row.number, seconds)
+        return reply
+
+    def _check_beacon(self, order: ReleaseRequest, row: SlotRow, commit: Signed[Commit]) -> bytes:
+        """Checks 9 and 10; returns the beacon."""
+        nonce = bytes.fromhex(order.nonce)
+        if sha256(nonce) != row.nonce_digest:
+            raise VerificationError("beacon_nonce", "the nonce was not committed to before our commit.")
+        checkpoint = open_checkpoint(order.checkpoint, self._identity.log_origin, self._identity.deployment)
+        leaf = leaf_hash(CommitEntry(time=order.commit_time, commit=commit).encode())
+        path = [bytes.fromhex(node) for node in order.inclusion.path]
+        verify_inclusion(leaf, order.inclusion.index, checkpoint.size, path, checkpoint.root)
+        return derive_beacon(order.slot.round, order.checkpoint, nonce)
+
+    def _sign_release(self, commit: Signed[Commit], beacon: bytes, update: bytes, proof: bytes) -> bytes:
+        body = Release(
+            slot=commit.body.slot,
+            commit=commit.digest(),
+            beacon=beacon.hex(),
+            update=sha256(update),
+            proof=sha256(proof),
+        )
+        return Envelope(Signed[Release].create(body, self._identity.key).encode(), (update, proof)).to_bytes()
+
+
+def _slot_row(request: CommitRequest, slot: Slot, seed: bytes, gradient: Vector, commit: bytes) -> SlotRow:
+    plan = request.plan
+    return SlotRow(
+        slot=slot.identifier().hex(),
+        run=plan.run,
+        task=plan.task,
+        number=request.round.number,
+        plan=plan.encode(),
+        nonce_digest=request.nonce_digest,
+        parameters=request.parameters,
+        seed=seed,
+        gradient=update_to_bytes(gradient),
+        commit=commit,
+        delta=float(plan.delta),
+        participant_rho=plan.participant_rho(),
+        record_rho=plan.record_rho(),
+        eta=plan.dimension * total_variation(plan.sigma),
+    )
+
+
+def _repeat_commit(row: SlotRow, request: CommitRequest) -> bytes:
+    """Check 7: a repeated request gets the same bytes; another request for the slot gets nothing."""
+    same = (request.plan.encode(), request.parameters, request.nonce_digest)
+    if (row.plan, row.parameters, row.nonce_digest) != same:
+        raise VerificationError("second_commit", "the slot has a commit for another request.")
+    return Envelope(row.commit).to_bytes()

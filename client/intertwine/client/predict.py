@@ -1,0 +1,68 @@
+"""Predictions on the participant's own machine, with a model whose origin was checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime
+from intertwine.models.registry import task as find_task
+
+from intertwine.client.control import pinned, request
+from intertwine.client.home import Home
+from intertwine.protocols.encoding import sha256
+from intertwine.protocols.entries import Publication
+from intertwine.protocols.errors import InputError, VerificationError
+from intertwine.protocols.files import make_private_directory, read_bounded, write_atomic
+from intertwine.protocols.publication import ModelRecord
+
+MAX_RECORD_BYTES = 64 << 10
+MAX_MODEL_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about the participant's own records, in lines for people."""
+
+    task: str
+    publication: Publication
+    model: Path
+    lines: list[str]
+
+
+def predict(home: Home, task: str) -> Prediction:
+    """Fetch the newest model of `task`, check it, and apply it to our own records with ONNX Runtime."""
+    chosen = home.settings.tasks.get(task)
+    if chosen is None:
+        joined = ", ".join(sorted(home.settings.tasks))
+        raise InputError(f"This participant has not joined task {task!r}.", f"It joined: {joined}.")
+    definition = find_task(task)
+    records = definition.load(chosen.data)
+    publication, model = fetch_model(home, task)
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    outputs = dict(zip(names, session.run(names, definition.inputs(records)), strict=True))
+    return Prediction(task, publication, model, definition.describe(records, outputs))
+
+
+def fetch_model(home: Home, task: str) -> tuple[Publication, Path]:
+    """Download the newest model and its record; it is kept only if the signed log holds its digest.
+
+    VerificationError `checkpoint_signature`, `log_inclusion`, `model_record` or `model_digest` otherwise.
+    """
+    settings = home.settings
+    url = f"{settings.control_url}/v1/models/{task}"
+    context = pinned(home.authority)
+    token = read_bounded(home.access_token, 64).decode()
+    answer = request("GET", url, context, token=token, limit=MAX_RECORD_BYTES)
+    publication = ModelRecord.decode(answer).verify(settings.log_origin, settings.deployment)
+    if (publication.round.task, publication.round.deployment) != (task, settings.deployment):
+        raise VerificationError("model_record", "the record is of another task or deployment.")
+    make_private_directory(home.models)
+    path = home.models / f"{task}-{publication.onnx[:16]}.onnx"
+    if not path.is_file() or sha256(read_bounded(path, MAX_MODEL_BYTES)) != publication.onnx:
+        data = request("GET", f"{url}/onnx", context, token=token, limit=MAX_MODEL_BYTES)
+        if sha256(data) != publication.onnx:
+            raise VerificationError(
+                "model_digest", "the downloaded model is not the one in the coordinator's log."
+            )
+        write_atomic(path, data)
+    return publication, path

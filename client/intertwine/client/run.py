@@ -1,0 +1,42 @@
+"""The agent as a process: a SuperNode, a resident executor, and the participant behind them."""
+
+import logging
+import threading
+from collections.abc import Mapping
+
+from intertwine.models.registry import task as find_task
+
+from intertwine.client.executor import Executor
+from intertwine.client.home import AgentSettings, Home
+from intertwine.client.ledger import Ledger
+from intertwine.client.participant import Identity, JoinedTask, Participant, Releaser, honest_release
+from intertwine.client.supernode import SuperNode
+from intertwine.protocols.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+def run_agent(home: Home, stop: threading.Event, releaser: Releaser = honest_release) -> None:
+    """Serve rounds until `stop` is set. InputError, before anything connects, if data or settings are bad."""
+    settings = home.settings
+    participant = Participant(_identity(home, settings), load_tasks(settings), Ledger(home.ledger), releaser)
+    node = SuperNode(home.flower, address=settings.fleet_address, ca=home.authority, key=home.node_key)
+    _log.info("%s (%s) is ready: %s", settings.participant, settings.role, ", ".join(settings.tasks))
+    Executor(node, lambda request, _run: participant.handle(request)).run(stop)
+
+
+def load_tasks(settings: AgentSettings) -> Mapping[str, JoinedTask]:
+    """Read and check the data of every joined task."""
+    if not settings.tasks:
+        raise InputError(
+            "No task has a data file.", "Add a [tasks.NAME] section with data = FILE to settings.toml."
+        )
+    joined = {}
+    for name, chosen in settings.tasks.items():
+        task = find_task(name)
+        joined[name] = JoinedTask(task, task.load(chosen.data), chosen.max_epsilon)
+    return joined
+
+
+def _identity(home: Home, settings: AgentSettings) -> Identity:
+    return Identity(settings.participant, settings.deployment, settings.log_origin, home.signing_key)

@@ -1,0 +1,1 @@
+"""The coordinator: invites participants, runs rounds, verifies, aggregates, publishes."""

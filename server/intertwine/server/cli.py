@@ -1,0 +1,174 @@
+"""`intertwine coordinator`: run a federation."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from intertwine.models.registry import task as find_task
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from intertwine.protocols.errors import FederationError, InputError
+from intertwine.protocols.plan import Plan
+from intertwine.server.enrolment import invite as make_invitation
+from intertwine.server.export import export_bundle
+from intertwine.server.home import CoordinatorSettings, Home
+from intertwine.server.launch import build_plan, fail, read_plan_file
+from intertwine.server.launch import launch as launch_run
+from intertwine.server.store import Run, Store
+from intertwine.server.up import control_client, down
+from intertwine.server.up import up as serve
+from intertwine.zk.sampler import total_variation
+
+app = typer.Typer(help="Run a federation: invite, launch, follow, stop.", no_args_is_help=True)
+console = Console()
+
+HomeOption = Annotated[Path, typer.Option("--home", help="The coordinator's home folder.")]
+_DEFAULT_HOME = Path.home() / ".intertwine" / "coordinator"
+_ENDED = ("finished", "failed", "stopped")
+
+
+@app.command()
+def init(
+    home: HomeOption = _DEFAULT_HOME,
+    host: Annotated[str, typer.Option(help="Address that the servers bind to.")] = "127.0.0.1",
+    fleet_port: Annotated[int, typer.Option(help="Port of Flower's SuperLink.")] = 9092,
+    control_port: Annotated[int, typer.Option(help="Port of the control plane.")] = 8443,
+) -> None:
+    """Make a home: CA, TLS certificate, signing key, database, settings. Safe to run twice."""
+    settings = CoordinatorSettings(host=host, fleet_port=fleet_port, control_port=control_port)
+    opened = Home.create(home, settings)
+    _store(opened)
+    console.print(f"The coordinator's home is {home}; its log key is {opened.signing_key.public}")
+
+
+@app.command()
+def invite(
+    participant: Annotated[str, typer.Argument(help="The participant's name.")],
+    role: Annotated[str, typer.Option(help="retailer, creator, smb or security.")],
+    task: Annotated[list[str], typer.Option(help="A task it may join; once for each task.")],
+    home: HomeOption = _DEFAULT_HOME,
+    hours: Annotated[float, typer.Option(min=0.0, help="How long the token is valid.")] = 72.0,
+) -> None:
+    """Print a one-time invitation token."""
+    opened = Home.open(home)
+    typer.echo(make_invitation(opened, _store(opened), participant, role, task, int(3600 * hours)))
+
+
+@app.command()
+def up(home: HomeOption = _DEFAULT_HOME) -> None:
+    """Start SuperLink and control plane; ends with Ctrl-C or SIGTERM."""
+    opened = Home.open(home)
+    settings = opened.settings
+    serve(opened, lambda: console.print(f"Ready: {settings.control_url}, fleet at {settings.fleet_address}"))
+
+
+@app.command()
+def launch(
+    task: Annotated[str, typer.Argument(help="forecast, recommendation or risk.")],
+    run: Annotated[str, typer.Option(help="A name for the run.")],
+    home: HomeOption = _DEFAULT_HOME,
+    plan: Annotated[Path | None, typer.Option(help="A TOML file with plan fields of your choice.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Number of rounds.")] = None,
+    participant: Annotated[list[str] | None, typer.Option(help="Take only these.")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = True,
+) -> None:
+    """Check a plan, show what it costs, log it and start its run."""
+    opened = Home.open(home)
+    store = _store(opened)
+    choices: dict[str, Any] = read_plan_file(plan) if plan else {}
+    if rounds is not None:
+        choices["rounds"] = rounds
+    if participant:
+        choices["participants"] = participant
+    checked = build_plan(store, task, run, choices)
+    _show_cost(checked)
+    config = {"home": str(opened.path.resolve()), "run": run}
+    launch_run(store, opened.signing_key, checked, lambda: control_client(opened).launch(config))
+    if wait:
+        _follow(store, checked)
+
+
+@app.command()
+def status(home: HomeOption = _DEFAULT_HOME) -> None:
+    """Show who is enrolled and how every run stands."""
+    store = _store(Home.open(home))
+    people = Table("participant", "role", "tasks")
+    for member in store.participants():
+        people.add_row(member.name, member.role, ", ".join(member.tasks))
+    runs = Table("run", "task", "rounds", "state", "latest event")
+    for run in store.runs():
+        rounds = Plan.decode(run.plan).rounds
+        runs.add_row(run.name, run.task, f"{run.finished_rounds}/{rounds}", run.state, run.detail)
+    console.print(people, runs)
+
+
+@app.command()
+def stop(
+    run: Annotated[str, typer.Argument(help="A run; without it the whole coordinator stops.")] = "",
+    home: HomeOption = _DEFAULT_HOME,
+) -> None:
+    """Stop one run, or the coordinator with everything that it started."""
+    opened = Home.open(home)
+    if not run:
+        down(opened)
+        return
+    store = _store(opened)
+    row = store.run(run)
+    if row.state in _ENDED:
+        raise InputError(f"Run {run!r} has {row.state} already.")
+    control_client(opened).stop_run(int(row.flower_run))
+    fail(store, Plan.decode(row.plan), "stopped by the coordinator")
+    store.update_run(run, state="stopped")
+
+
+@app.command()
+def export(
+    bundle: Annotated[Path, typer.Argument(help="The new folder to write.")], home: HomeOption = _DEFAULT_HOME
+) -> None:
+    """Write the bundle that auditors verify: the whole log and everything it names."""
+    manifest = export_bundle(_store(Home.open(home)), bundle)
+    console.print(f"{manifest.size} log entries exported to {bundle}; log key {manifest.log_key}")
+
+
+def _store(home: Home) -> Store:
+    return Store(home, home.signing_key)
+
+
+def _show_cost(plan: Plan) -> None:
+    eta = plan.dimension * total_variation(plan.sigma)
+    record, whole = plan.cost(plan.record_rho(), eta), plan.cost(plan.participant_rho(), eta)
+    console.print(
+        f"Run [bold]{plan.run}[/]: {plan.rounds} round(s) of {plan.task}, dimension {plan.dimension}, "
+        f"participants {', '.join(plan.participants)}"
+    )
+    console.print(
+        f"Each participant spends epsilon {record.epsilon:.2f} for {find_task(plan.task).record} (attested) "
+        f"and {whole.epsilon:.2f} as a whole (proven), at delta {plan.delta}, zero-out adjacency."
+    )
+
+
+def _follow(store: Store, plan: Plan) -> None:
+    """Show progress until the run ends; FederationError if it fails."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    seen = ""
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(f"{plan.run} rounds", total=plan.rounds)
+        while (row := store.run(plan.run)).state not in _ENDED:
+            seen = _report(progress, row, seen)
+            progress.update(bar, completed=row.finished_rounds)
+            time.sleep(0.5)
+        _report(progress, row, seen)
+        progress.update(bar, completed=row.finished_rounds)
+    if row.state != "finished":
+        raise FederationError(
+            f"Run {plan.run!r} has {row.state}: {row.detail}.", "See the coordinator's log."
+        )
+
+
+def _report(progress: Progress, row: Run, seen: str) -> str:
+    if row.detail and row.detail != seen:
+        progress.console.print(f"  {row.detail}", markup=False, highlight=False)
+    return row.detail

@@ -1,0 +1,136 @@
+"""The control plane: enrolment and published models over HTTPS (FastAPI).
+
+Errors are JSON objects {"error", "remedy"}; no stack trace ever leaves. Bodies are bounded before they
+are parsed.
+"""
+
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from sqlalchemy import select
+
+from intertwine.protocols.encoding import sha256
+from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
+from intertwine.protocols.entries import Publication, decode_entry
+from intertwine.protocols.errors import IntertwineError
+from intertwine.protocols.publication import ModelRecord
+from intertwine.server.enrolment import RegisterNode, enrol
+from intertwine.server.home import Home
+from intertwine.server.store import Participant, Store, prove_inclusion
+
+MAX_BODY_BYTES = 64 << 10
+_log = logging.getLogger(__name__)
+
+
+class AccessError(IntertwineError):
+    """A request without a valid access token."""
+
+
+class NotPublishedError(IntertwineError):
+    """A model that does not exist yet."""
+
+
+def control_plane(home: Home, store: Store, register_node: RegisterNode) -> FastAPI:
+    """Build the application over one coordinator's home."""
+    app = FastAPI(title="intertwine control plane", docs_url=None, redoc_url=None)
+    app.add_exception_handler(IntertwineError, _refuse)
+    app.add_exception_handler(Exception, _hide)
+    app.middleware("http")(_bound_body)
+
+    def authenticated(authorization: Annotated[str, Header(max_length=200)] = "") -> str:
+        return _participant_of(store, authorization)
+
+    @app.get("/healthz")
+    def health() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "ok"}
+
+    @app.get("/readyz")
+    def ready() -> dict[str, str]:
+        """The database answers."""
+        store.runs()
+        return {"status": "ready"}
+
+    @app.get("/v1/ca")
+    def authority() -> Response:
+        """The deployment's CA certificate; its fingerprint is in every invitation."""
+        return Response(home.authority.read_bytes(), media_type="application/x-pem-file")
+
+    @app.post("/v1/enrolments", status_code=201, response_model=EnrolmentAnswer)
+    async def enrolments(request: Request) -> Response:
+        """Register a participant's keys against a one-time invitation."""
+        document = EnrolmentRequest.decode(await request.body())
+        answer = await run_in_threadpool(enrol, home, store, document, register_node)
+        return Response(answer.encode(), 201, media_type="application/json")
+
+    @app.get("/v1/models/{task}", response_model=ModelRecord)
+    def model(task: str, _: Annotated[str, Depends(authenticated)]) -> Response:
+        """The newest published model's record, with its proof of being in the log."""
+        return Response(_latest_record(store, task).encode(), media_type="application/json")
+
+    @app.get("/v1/models/{task}/onnx")
+    def model_file(task: str, _: Annotated[str, Depends(authenticated)]) -> Response:
+        """The ONNX file that the record names."""
+        digest = _latest_record(store, task).publication.onnx
+        return Response(store.blob(digest), media_type="application/octet-stream")
+
+    return app
+
+
+def _participant_of(store: Store, authorization: str) -> str:
+    """The participant whose access token this is; AccessError if it is nobody's."""
+    scheme, _, token = authorization.partition(" ")
+    try:
+        digest = sha256(bytes.fromhex(token))
+    except ValueError:
+        digest = ""
+    if scheme.lower() == "bearer" and digest:
+        with store.transaction() as session:
+            found = session.scalar(select(Participant).where(Participant.access_digest == digest))
+        if found is not None and hmac.compare_digest(found.access_digest, digest):
+            return found.name
+    raise AccessError("The access token is missing or unknown.", "Enrol with an invitation first.")
+
+
+def _latest_record(store: Store, task: str) -> ModelRecord:
+    checkpoint, leaves = store.checkpoint()
+    for position, data in reversed(list(enumerate(store.entries()[: len(leaves)]))):
+        entry = decode_entry(data)
+        if isinstance(entry, Publication) and entry.round.task == task:
+            return ModelRecord(
+                publication=entry, inclusion=prove_inclusion(leaves, position), checkpoint=checkpoint
+            )
+    raise NotPublishedError(f"No model of task {task!r} has been published.", "Wait for a run to finish.")
+
+
+async def _bound_body(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Refuse a body without a declared length (411) or with too large a one (413)."""
+    if request.method in ("POST", "PUT", "PATCH"):
+        declared = request.headers.get("content-length", "")
+        if not declared.isdigit():
+            return _answer(411, "The request does not declare its length.", "Send Content-Length.")
+        if int(declared) > MAX_BODY_BYTES:
+            return _answer(413, f"The request is larger than {MAX_BODY_BYTES} bytes.", "Send less.")
+    return await call_next(request)
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    problem, remedy = (error.problem, error.remedy) if isinstance(error, IntertwineError) else ("", "")
+    return _answer(_STATUS.get(type(error), 400), problem, remedy)
+
+
+async def _hide(_: Request, error: Exception) -> Response:
+    _log.error("unexpected error in the control plane", exc_info=error)
+    return _answer(500, "The coordinator failed to answer.", "Try again, or tell the coordinator.")
+
+
+def _answer(status: int, problem: str, remedy: str) -> Response:
+    return JSONResponse({"error": problem, "remedy": remedy}, status)
+
+
+_STATUS: dict[type[Exception], int] = {AccessError: 401, NotPublishedError: 404}

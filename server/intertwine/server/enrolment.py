@@ -1,0 +1,135 @@
+"""Inviting participants and registering their keys."""
+
+import secrets
+from collections.abc import Callable
+
+from intertwine.models.registry import task as find_task
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from intertwine.protocols import enrolment
+from intertwine.protocols.encoding import sha256
+from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
+from intertwine.protocols.entries import ROLES, Enrolment
+from intertwine.protocols.errors import InputError
+from intertwine.server.certificates import fingerprint
+from intertwine.server.home import Home
+from intertwine.server.store import Invitation, Participant, Store, now
+
+# Registers a Flower node key with SuperLink and returns the node id; repeating it is harmless.
+RegisterNode = Callable[[bytes], int]
+
+
+def invite(home: Home, store: Store, participant: str, role: str, tasks: list[str], lifetime_s: int) -> str:
+    """Make a one-time token for `participant`, and fix its role and tasks.
+
+    InputError for an unknown role or task, or a participant that is enrolled already.
+    """
+    if role not in ROLES:
+        raise InputError(f"Role {role!r} is not known.", f"Use one of: {', '.join(ROLES)}.")
+    for name in tasks:
+        find_task(name)
+    if not tasks or len(set(tasks)) != len(tasks):
+        raise InputError("The tasks must be given, each once.", "Add --task NAME for each task.")
+    invitation = enrolment.Invitation.parse(
+        {
+            "participant": participant,
+            "authority": fingerprint(home.authority.read_bytes()),
+            "secret": secrets.token_hex(32),
+        }
+    )
+    with store.transaction() as session:
+        _refuse_enrolled(session, participant)
+        session.add(
+            Invitation(
+                secret_digest=invitation.secret_digest(),
+                participant=participant,
+                role=role,
+                tasks=sorted(tasks),
+                expires=now() + lifetime_s,
+            )
+        )
+    return invitation.token()
+
+
+def enrol(
+    home: Home, store: Store, request: EnrolmentRequest, register_node: RegisterNode
+) -> EnrolmentAnswer:
+    """Use up an invitation: register both keys and log the enrolment, all or nothing.
+
+    InputError if the token is unknown, expired or used; VerificationError if the request is not signed by
+    the key it registers.
+    """
+    request.verify()
+    digest = sha256(bytes.fromhex(request.secret))
+    with store.transaction() as session:
+        _usable_invitation(session, digest)
+    node_id = register_node(request.node_key.encode())
+    access_token = secrets.token_hex(32)
+    with store.transaction() as session:
+        invitation = _usable_invitation(session, digest)
+        _refuse_known_keys(session, request)
+        invitation.used = True
+        session.add(
+            Participant(
+                name=invitation.participant,
+                role=invitation.role,
+                tasks=invitation.tasks,
+                signing_key=request.signing_key,
+                node_key=request.node_key,
+                node_id=node_id,
+                access_digest=sha256(bytes.fromhex(access_token)),
+            )
+        )
+        store.append(session, _log_entry(invitation, request))
+        return EnrolmentAnswer(
+            participant=invitation.participant,
+            role=invitation.role,
+            tasks=invitation.tasks,
+            deployment=store.deployment,
+            log_origin=store.origin,
+            fleet_address=home.settings.fleet_address,
+            access_token=access_token,
+        )
+
+
+def _log_entry(invitation: Invitation, request: EnrolmentRequest) -> Enrolment:
+    return Enrolment.parse(
+        {
+            "type": "enrolment",
+            "time": now(),
+            "participant": invitation.participant,
+            "role": invitation.role,
+            "tasks": invitation.tasks,
+            "signing_key": request.signing_key,
+            "node_key": sha256(request.node_key.encode()),
+        }
+    )
+
+
+def _usable_invitation(session: Session, secret_digest: str) -> Invitation:
+    invitation = session.get(Invitation, secret_digest)
+    remedy = "Ask the coordinator for a new invitation."
+    if invitation is None:
+        raise InputError("The invitation token is not known here.", remedy)
+    if invitation.used:
+        raise InputError("The invitation token was used already.", remedy)
+    if invitation.expires < now():
+        raise InputError("The invitation token has expired.", remedy)
+    _refuse_enrolled(session, invitation.participant)
+    return invitation
+
+
+def _refuse_enrolled(session: Session, participant: str) -> None:
+    if session.get(Participant, participant) is not None:
+        raise InputError(f"Participant {participant!r} is enrolled already.", "Choose another name.")
+
+
+def _refuse_known_keys(session: Session, request: EnrolmentRequest) -> None:
+    known = select(Participant).where(
+        (Participant.signing_key == request.signing_key) | (Participant.node_key == request.node_key)
+    )
+    if session.scalars(known).first() is not None:
+        raise InputError(
+            "One of the keys is registered for another participant.", "Enrol from a new home folder."
+        )

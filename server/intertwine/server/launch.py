@@ -1,0 +1,100 @@
+"""From a task and a few choices to a signed, logged plan, and from there to a running run."""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from intertwine.models.recipes import recipe
+from intertwine.models.registry import task as find_task
+
+from intertwine.protocols.aggregation import parameters_to_bytes
+from intertwine.protocols.entries import Failure, PlanEntry
+from intertwine.protocols.errors import InputError, IntertwineError
+from intertwine.protocols.files import read_bounded
+from intertwine.protocols.plan import Plan
+from intertwine.protocols.round import RoundId, Signed, model_digest
+from intertwine.protocols.signing import SigningKey
+from intertwine.server.store import Run, Store, now
+
+MAX_PLAN_FILE_BYTES = 64 << 10
+DEFAULT_DEADLINE_S = 120
+
+
+def read_plan_file(path: Path) -> dict[str, Any]:
+    """The choices in a TOML plan file; InputError if it is not TOML."""
+    try:
+        return tomllib.loads(read_bounded(path, MAX_PLAN_FILE_BYTES).decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid TOML: {error}.", "Correct it.") from error
+
+
+def build_plan(store: Store, task: str, run: str, choices: Mapping[str, Any]) -> Plan:
+    """A plan from the task's recipe and the coordinator's own choices.
+
+    choices: any of the plan's fields, except those that follow from task and deployment. InputError names
+    the field that does not fit.
+    """
+    definition = find_task(task)
+    derived = {
+        "version": "intertwine/plan/v1",
+        "deployment": store.deployment,
+        "run": run,
+        "task": task,
+        "model": model_digest(task, definition.dimension, definition.version),
+        "dimension": definition.dimension,
+        "statement": "release",
+        "adjacency": "zero-out",
+        "beacon": "M1",
+        "initial": store.put_blob(parameters_to_bytes(definition.initial_parameters())),
+    }
+    for field in derived.keys() & choices.keys():
+        if choices[field] != derived[field]:
+            raise InputError(
+                f"Plan field {field} is {choices[field]!r}; for task {task!r} it must be {derived[field]!r}.",
+                "Leave the field out, or choose the task that it belongs to.",
+            )
+    enrolled = [member.name for member in store.participants() if task in member.tasks]
+    if not enrolled:
+        raise InputError(f"Nobody is enrolled for task {task!r}.", "Invite participants first.")
+    values = {
+        "participants": enrolled,
+        "deadline_s": DEFAULT_DEADLINE_S,
+        **asdict(recipe(task)),
+        **choices,
+        **derived,
+    }
+    values.setdefault("quorum", len(values["participants"]) // 2 + 1)
+    plan = Plan.parse(values)
+    _check_members(store, plan)
+    return plan
+
+
+def launch(store: Store, key: SigningKey, plan: Plan, start: Callable[[], int]) -> None:
+    """Log the plan and start its run; if it cannot be started, the log says so too."""
+    if any(run.name == plan.run for run in store.runs()):
+        raise InputError(f"There is a run {plan.run!r} already.", "Choose another --run.")
+    with store.transaction() as session:
+        store.append(session, PlanEntry(time=now(), plan=Signed[Plan].create(plan, key)))
+        session.add(Run(name=plan.run, task=plan.task, plan=plan.encode(), state="launched", launched=now()))
+    try:
+        store.update_run(plan.run, flower_run=str(start()))
+    except IntertwineError as error:
+        fail(store, plan, str(error))
+        raise
+
+
+def fail(store: Store, plan: Plan, reason: str) -> None:
+    """Record that a run ended without a model."""
+    round_id = RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=1)
+    store.record(Failure(time=now(), round=round_id, reason=reason[:500]))
+    store.update_run(plan.run, state="failed", detail=reason)
+
+
+def _check_members(store: Store, plan: Plan) -> None:
+    for name in plan.participants:
+        if plan.task not in store.participant(name).tasks:
+            raise InputError(
+                f"Participant {name!r} is not enrolled for task {plan.task!r}.", "Leave it out of the plan."
+            )

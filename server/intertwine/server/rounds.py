@@ -1,0 +1,360 @@
+"""Driving a run: plan → commit → beacon → release → verify → aggregate → publish.
+
+The driver sees participants only through a `Transport`; in production that is Flower, in most tests a
+federation in memory. Everything that happens is an entry of the log, written before its consequences.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from intertwine.models.registry import task as find_task
+from numpy.typing import NDArray
+
+from intertwine.protocols.aggregation import (
+    ServerOptimizer,
+    aggregate,
+    aggregate_to_bytes,
+    parameters_from_bytes,
+    parameters_to_bytes,
+    update_from_bytes,
+)
+from intertwine.protocols.encoding import sha256
+from intertwine.protocols.entries import (
+    BeaconEntry,
+    CommitEntry,
+    Failure,
+    ModelEntry,
+    Outcome,
+    Publication,
+    ReleaseEntry,
+    RoundOpened,
+    Verdict,
+)
+from intertwine.protocols.envelope import Envelope
+from intertwine.protocols.errors import FederationError, IntertwineError, VerificationError
+from intertwine.protocols.plan import MAX_DIMENSION, Plan
+from intertwine.protocols.round import (
+    Commit,
+    CommitRequest,
+    Refusal,
+    Release,
+    ReleaseRequest,
+    RoundId,
+    Signed,
+    Slot,
+    derive_beacon,
+    kind_of,
+)
+from intertwine.protocols.signing import SigningKey
+from intertwine.server.fleet import Fleet
+from intertwine.server.home import Home
+from intertwine.server.store import Participant, Store, now, prove_inclusion
+from intertwine.zk.round_proof import commitments_of, verify_release
+
+MAX_PROOF_BYTES = 1 << 20
+_log = logging.getLogger(__name__)
+
+OnReply = Callable[[int, bytes], None]
+
+
+class Transport(Protocol):
+    """Carries one request to each node and brings the replies back as they come."""
+
+    def exchange(
+        self, requests: Mapping[int, bytes], timeout_s: float, on_reply: OnReply
+    ) -> Mapping[int, str]:
+        """Call `on_reply(node, payload)` for every reply; return node → reason for those without one."""
+
+
+@dataclass
+class _Member:
+    """A participant in the current round."""
+
+    participant: Participant
+    slot: Slot
+    commit: Signed[Commit] | None = None
+    commit_position: int = 0
+    commit_time: int = 0
+    update: NDArray[np.int64] | None = None
+    ended: bool = False
+
+
+@dataclass
+class _Round:
+    """What is known of the current round."""
+
+    identity: RoundId
+    parameters: bytes
+    nonce: bytes
+    members: dict[int, _Member]
+    beacon: bytes = b""
+
+
+class RunDriver:
+    """Drives one run of one plan from its first round to the publication of its model."""
+
+    def __init__(self, store: Store, key: SigningKey, plan: Plan, transport: Transport) -> None:
+        self._store = store
+        self._key = key
+        self._plan = plan
+        self._transport = transport
+        self._task = find_task(plan.task)
+        initial = parameters_from_bytes(store.blob(plan.initial), plan.dimension)
+        self._optimizer = ServerOptimizer(plan, initial)
+
+    def execute(self) -> None:
+        """Run all rounds and publish; FederationError, after logging it, if a round lacks its quorum."""
+        self._store.update_run(self._plan.run, state="running")
+        for number in range(1, self._plan.rounds + 1):
+            self._round(number)
+            self._store.update_run(self._plan.run, finished_rounds=number)
+        self._publish()
+        self._store.update_run(self._plan.run, state="finished")
+
+    def _round(self, number: int) -> None:
+        current = self._open(number)
+        self._collect_commits(current)
+        self._collect_releases(current, self._draw_beacon(current))
+        self._aggregate(current)
+
+    # Slot and commit
+
+    def _open(self, number: int) -> _Round:
+        plan = self._plan
+        identity = RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=number)
+        members = {}
+        for name in plan.participants:
+            participant = self._store.participant(name)
+            members[participant.node_id] = _Member(participant, Slot(round=identity, participant=name))
+        parameters = parameters_to_bytes(self._optimizer.parameters)
+        current = _Round(identity, parameters, secrets.token_bytes(32), members)
+        self._store.record(
+            RoundOpened(
+                time=now(),
+                round=identity,
+                parameters=self._store.put_blob(parameters),
+                nonce_digest=sha256(current.nonce),
+                participants=plan.participants,
+            )
+        )
+        return current
+
+    def _collect_commits(self, current: _Round) -> None:
+        request = CommitRequest(
+            round=current.identity,
+            plan=self._plan,
+            parameters=sha256(current.parameters),
+            nonce_digest=sha256(current.nonce),
+        )
+        message = Envelope(Signed[CommitRequest].create(request, self._key).encode(), (current.parameters,))
+        self._exchange(current, dict.fromkeys(current.members, message.to_bytes()), self._accept_commit)
+        committed = sum(member.commit is not None for member in current.members.values())
+        self._require_quorum(current, committed, "commits")
+
+    def _accept_commit(self, current: _Round, member: _Member, reply: Envelope) -> None:
+        reply.expect(0)
+        signed = Signed[Commit].decode(reply.document)
+        commit = signed.open(member.participant.signing_key)
+        expected = (member.slot, self._plan.digest(), sha256(current.parameters))
+        if (commit.slot, commit.plan, commit.parameters) != expected:
+            raise VerificationError("commit_slot", "the commit is for another slot, plan or model.")
+        commitments_of(commit)
+        entry = CommitEntry(time=now(), commit=signed)
+        with self._store.transaction() as session:
+            self._store.claim_points(session, [*commit.randomness, *commit.gradient])
+            member.commit_position = self._store.append(session, entry)
+        member.commit, member.commit_time = signed, entry.time
+
+    # Beacon
+
+    def _draw_beacon(self, current: _Round) -> dict[int, bytes]:
+        """Fix the public randomness over the logged commits; returns the nodes' release requests."""
+        checkpoint, leaves = self._store.checkpoint()
+        current.beacon = derive_beacon(current.identity, checkpoint, current.nonce)
+        self._store.record(
+            BeaconEntry(
+                time=now(),
+                round=current.identity,
+                checkpoint=checkpoint,
+                nonce=current.nonce.hex(),
+                beacon=current.beacon.hex(),
+            )
+        )
+        return {
+            node: self._release_request(current, member, checkpoint, leaves)
+            for node, member in current.members.items()
+            if member.commit is not None
+        }
+
+    def _release_request(
+        self, current: _Round, member: _Member, checkpoint: str, leaves: list[bytes]
+    ) -> bytes:
+        request = ReleaseRequest(
+            slot=member.slot,
+            commit_time=member.commit_time,
+            checkpoint=checkpoint,
+            nonce=current.nonce.hex(),
+            inclusion=prove_inclusion(leaves, member.commit_position),
+        )
+        return Envelope(Signed[ReleaseRequest].create(request, self._key).encode()).to_bytes()
+
+    # Release and verification
+
+    def _collect_releases(self, current: _Round, requests: dict[int, bytes]) -> None:
+        self._exchange(current, requests, self._accept_release)
+        for member in current.members.values():
+            if member.commit is not None and not member.ended:
+                self._end(member, "aborted", "release_missing")
+
+    def _accept_release(self, current: _Round, member: _Member, reply: Envelope) -> None:
+        update, proof = reply.expect(2)
+        signed = Signed[Release].decode(reply.document)
+        release = signed.open(member.participant.signing_key)
+        if member.commit is None or member.ended:
+            raise VerificationError("second_outcome", "the slot has ended.")
+        if release.slot != member.slot:
+            raise VerificationError("release_slot", "the release is for another slot.")
+        if (sha256(update), sha256(proof)) != (release.update, release.proof):
+            raise VerificationError("attachment_digest", "the attachments are not those that were signed.")
+        self._store.put_blob(update)
+        self._store.put_blob(proof)
+        self._store.record(ReleaseEntry(time=now(), release=signed))
+        started = time.perf_counter()
+        try:
+            verify_release(self._plan, member.commit, current.beacon, signed, update, proof)
+        except VerificationError as error:
+            self._end(member, "rejected", error.check, time.perf_counter() - started)
+            raise
+        self._end(member, "accepted", "", time.perf_counter() - started)
+        member.update = update_from_bytes(update, self._plan.dimension)
+
+    def _end(self, member: _Member, verdict: Verdict, check: str, seconds: float = 0.0) -> None:
+        """Log a slot's one outcome."""
+        member.ended = True
+        outcome = Outcome(
+            time=now(), slot=member.slot, verdict=verdict, check=check, verify_ms=round(1000 * seconds)
+        )
+        self._store.record(outcome)
+
+    # Aggregation and publication
+
+    def _aggregate(self, current: _Round) -> None:
+        accepted = {
+            member.participant.name: member.update
+            for member in current.members.values()
+            if member.update is not None
+        }
+        self._require_quorum(current, len(accepted), "accepted updates")
+        total = aggregate(list(accepted.values()), self._plan.dimension)
+        parameters = parameters_to_bytes(self._optimizer.step(total))
+        self._store.record(
+            ModelEntry(
+                time=now(),
+                round=current.identity,
+                accepted=sorted(accepted),
+                aggregate=sha256(aggregate_to_bytes(total)),
+                parameters=self._store.put_blob(parameters),
+            )
+        )
+        _log.info(
+            "round %d of run %s: %d updates aggregated",
+            current.identity.number,
+            self._plan.run,
+            len(accepted),
+        )
+
+    def _publish(self) -> None:
+        plan = self._plan
+        identity = RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=plan.rounds)
+        parameters = parameters_to_bytes(self._optimizer.published())
+        metadata = {
+            "run": plan.run,
+            "plan_sha256": plan.digest(),
+            "rounds": str(plan.rounds),
+            "parameters_sha256": sha256(parameters),
+            "log_origin": self._store.origin,
+        }
+        onnx = self._task.export(self._optimizer.published(), metadata)
+        self._store.record(
+            Publication(
+                time=now(),
+                round=identity,
+                parameters=self._store.put_blob(parameters),
+                onnx=self._store.put_blob(onnx),
+            )
+        )
+
+    # Exchanges
+
+    def _exchange(
+        self,
+        current: _Round,
+        requests: Mapping[int, bytes],
+        accept: Callable[[_Round, _Member, Envelope], None],
+    ) -> None:
+        """One exchange with members of the round; a bad reply costs its sender the slot, nobody else."""
+
+        def on_reply(node: int, payload: bytes) -> None:
+            member = current.members[node]
+            try:
+                reply = Envelope.from_bytes(payload, (4 * MAX_DIMENSION, MAX_PROOF_BYTES))
+                if kind_of(reply.document) == "Refusal":
+                    refusal = Signed[Refusal].decode(reply.document).open(member.participant.signing_key)
+                    raise FederationError(f"it declined: {refusal.reason}")
+                accept(current, member, reply)
+            except IntertwineError as error:
+                self._note(current, member.participant.name, str(error))
+
+        missing = self._transport.exchange(requests, self._plan.deadline_s, on_reply)
+        for node, reason in missing.items():
+            self._note(current, current.members[node].participant.name, f"no reply: {reason}")
+
+    def _note(self, current: _Round, participant: str, what: str) -> None:
+        _log.warning("round %d of run %s: %s: %s", current.identity.number, self._plan.run, participant, what)
+        detail = f"round {current.identity.number}: {participant}: {what}"
+        self._store.update_run(self._plan.run, detail=detail)
+
+    def _require_quorum(self, current: _Round, count: int, what: str) -> None:
+        if count >= self._plan.quorum:
+            return
+        reason = f"{count} {what}, but the quorum is {self._plan.quorum}"
+        self._store.record(Failure(time=now(), round=current.identity, reason=reason))
+        self._store.update_run(self._plan.run, state="failed", detail=reason)
+        raise FederationError(
+            f"Round {current.identity.number} of run {self._plan.run!r} failed: {reason}.",
+            "The model is as it was; see the log for each participant's reason.",
+        )
+
+
+def run(fleet: Fleet, config: Mapping[str, object]) -> None:
+    """Drive the run that `config` names (keys home and run) over Flower's nodes, in Flower's process."""
+    home = Home.open(Path(str(config["home"])))
+    key = home.signing_key
+    store = Store(home, key)
+    plan = Plan.decode(store.run(str(config["run"])).plan)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        RunDriver(store, key, plan, _FlowerTransport(fleet)).execute()
+    except Exception as error:
+        if store.run(plan.run).state != "failed":
+            store.update_run(plan.run, state="failed", detail=f"{type(error).__name__}: {error}"[:500])
+        raise
+
+
+class _FlowerTransport:
+    """Flower's nodes as a `Transport`."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def exchange(
+        self, requests: Mapping[int, bytes], timeout_s: float, on_reply: OnReply
+    ) -> Mapping[int, str]:
+        replies = self._fleet.exchange(requests, timeout_s, on_reply)
+        return {node: reply.reason for node, reply in replies.items() if not isinstance(reply, bytes)}

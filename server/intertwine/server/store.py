@@ -1,0 +1,226 @@
+"""The coordinator's durable state: log entries, participants, invitations, runs and blobs.
+
+Every change and the log entry that records it are one transaction. Several processes (control plane,
+round driver, command line) share one SQLite database; writers take their turn.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, LargeBinary, create_engine, event, func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from intertwine.protocols.bundle import MAX_BLOB_BYTES
+from intertwine.protocols.checkpoint import Checkpoint, sign_checkpoint
+from intertwine.protocols.encoding import sha256
+from intertwine.protocols.entries import Entry
+from intertwine.protocols.errors import InputError, VerificationError
+from intertwine.protocols.files import read_bounded, write_atomic
+from intertwine.protocols.merkle import inclusion_proof, leaf_hash, root_hash
+from intertwine.protocols.round import InclusionProof
+from intertwine.protocols.signing import SigningKey
+from intertwine.server.home import Home
+
+
+class _Base(DeclarativeBase):
+    """Declarative base of the tables below."""
+
+
+class LogRow(_Base):
+    """One log entry; `position` counts from 0."""
+
+    __tablename__ = "entries"
+
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Participant(_Base):
+    """An enrolled participant; role and tasks are what the coordinator invited it for."""
+
+    __tablename__ = "participants"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    role: Mapped[str]
+    tasks: Mapped[list[str]] = mapped_column(JSON)
+    signing_key: Mapped[str] = mapped_column(unique=True)
+    node_key: Mapped[str] = mapped_column(unique=True)
+    node_id: Mapped[int] = mapped_column(BigInteger)
+    access_digest: Mapped[str] = mapped_column(unique=True)
+
+
+class Invitation(_Base):
+    """A one-time token, kept as the digest of its secret."""
+
+    __tablename__ = "invitations"
+
+    secret_digest: Mapped[str] = mapped_column(primary_key=True)
+    participant: Mapped[str]
+    role: Mapped[str]
+    tasks: Mapped[list[str]] = mapped_column(JSON)
+    expires: Mapped[int]
+    used: Mapped[bool] = mapped_column(default=False)
+
+
+class CommitmentPoint(_Base):
+    """A commitment that was used; the log never takes it twice."""
+
+    __tablename__ = "commitment_points"
+
+    point: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Run(_Base):
+    """A launched run. state: launched, running, finished, failed or stopped."""
+
+    __tablename__ = "runs"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    task: Mapped[str]
+    plan: Mapped[bytes] = mapped_column(LargeBinary)
+    launched: Mapped[int]
+    state: Mapped[str]
+    detail: Mapped[str] = mapped_column(default="")
+    finished_rounds: Mapped[int] = mapped_column(default=0)
+    flower_run: Mapped[str] = mapped_column(default="")
+
+
+class Store:
+    """Access to one coordinator's database and blobs."""
+
+    def __init__(self, home: Home, key: SigningKey) -> None:
+        self._blobs = home.blobs
+        self._key = key
+        self._engine = create_engine(f"sqlite:///{home.database}", connect_args={"timeout": 30})
+        event.listen(self._engine, "connect", _configure)
+        event.listen(self._engine, "begin", _begin_immediate)
+        _Base.metadata.create_all(self._engine)
+
+    @property
+    def deployment(self) -> str:
+        """The identifier of this deployment: its signing key."""
+        return self._key.public
+
+    @property
+    def origin(self) -> str:
+        """The name of the log."""
+        return f"intertwine/{self._key.public[:16]}"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A write transaction: all of it lands, or nothing. InputError if the disk is full."""
+        try:
+            with Session(self._engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except OperationalError as error:
+            raise InputError(
+                f"The coordinator's database cannot be written: {error.orig}.",
+                "Free some space, then try again.",
+            ) from error
+
+    def append(self, session: Session, entry: Entry) -> int:
+        """Add an entry to the log within `session`'s transaction; returns its position."""
+        data = entry.encode()
+        position = session.scalar(select(func.count()).select_from(LogRow)) or 0
+        session.add(LogRow(position=position, data=data, leaf=leaf_hash(data)))
+        session.flush()
+        return position
+
+    def record(self, entry: Entry) -> int:
+        """Add one entry in a transaction of its own."""
+        with self.transaction() as session:
+            return self.append(session, entry)
+
+    def claim_points(self, session: Session, points: Sequence[str]) -> None:
+        """Mark commitments as used; VerificationError `copied_commitment` if one was used before."""
+        if len(set(points)) != len(points) or any(session.get(CommitmentPoint, point) for point in points):
+            raise VerificationError("copied_commitment", "a commitment of it was used before.")
+        session.add_all(CommitmentPoint(point=point) for point in points)
+
+    def entries(self) -> list[bytes]:
+        """The canonical bytes of every entry, in order."""
+        with self.transaction() as session:
+            return list(session.scalars(select(LogRow.data).order_by(LogRow.position)))
+
+    def checkpoint(self) -> tuple[str, list[bytes]]:
+        """A signed note over the log as it is now, and the leaf hashes that it covers."""
+        with self.transaction() as session:
+            leaves = list(session.scalars(select(LogRow.leaf).order_by(LogRow.position)))
+        note = sign_checkpoint(Checkpoint(self.origin, len(leaves), root_hash(leaves)), self._key)
+        return note, leaves
+
+    def put_blob(self, data: bytes) -> str:
+        """Keep bytes under their digest, which is returned."""
+        digest = sha256(data)
+        path = self.blob_path(digest)
+        if not path.exists():
+            write_atomic(path, data)
+        return digest
+
+    def blob_path(self, digest: str) -> Path:
+        """Where the bytes with this digest lie."""
+        return self._blobs / digest
+
+    def blob(self, digest: str) -> bytes:
+        """The bytes with this digest; InputError if they are not here."""
+        return read_bounded(self.blob_path(digest), MAX_BLOB_BYTES)
+
+    def participant(self, name: str) -> Participant:
+        """An enrolled participant; InputError if there is none of that name."""
+        with self.transaction() as session:
+            participant = session.get(Participant, name)
+        if participant is None:
+            raise InputError(
+                f"Participant {name!r} is not enrolled.", "Invite it first: intertwine coordinator invite."
+            )
+        return participant
+
+    def participants(self) -> list[Participant]:
+        """Everyone who is enrolled, by name."""
+        with self.transaction() as session:
+            return list(session.scalars(select(Participant).order_by(Participant.name)))
+
+    def run(self, name: str) -> Run:
+        """A run; InputError if there is none of that name."""
+        with self.transaction() as session:
+            run = session.get(Run, name)
+        if run is None:
+            raise InputError(f"There is no run {name!r}.", "See: intertwine coordinator status")
+        return run
+
+    def runs(self) -> list[Run]:
+        """Every run, in the order of launching."""
+        with self.transaction() as session:
+            return list(session.scalars(select(Run).order_by(Run.launched, Run.name)))
+
+    def update_run(self, name: str, **values: str | int) -> None:
+        """Change columns of a run's row."""
+        with self.transaction() as session:
+            run = session.get_one(Run, name)
+            for column, value in values.items():
+                setattr(run, column, value)
+
+
+def prove_inclusion(leaves: list[bytes], position: int) -> InclusionProof:
+    """The proof that entry `position` is among `leaves`."""
+    return InclusionProof(index=position, path=[node.hex() for node in inclusion_proof(leaves, position)])
+
+
+def now() -> int:
+    """The time that goes into entries: whole seconds since 1970, UTC."""
+    return int(time.time())
+
+
+def _configure(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # leave BEGIN to _begin_immediate
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Any) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
