@@ -1,0 +1,1 @@
+"""What is proven: the proof system, its reference string, and one statement a module."""
