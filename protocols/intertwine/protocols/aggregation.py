@@ -6,7 +6,7 @@ float64, updates as little-endian int32.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import numpy as np
@@ -19,7 +19,7 @@ Parameters: TypeAlias = NDArray[np.float64]
 Update: TypeAlias = NDArray[np.int64]
 
 
-def aggregate(updates: Sequence[Update], dimension: int) -> Update:
+def aggregate(updates: Iterable[Update], dimension: int) -> Update:
     """The sum of the accepted updates, shape (dimension,), exact."""
     total = np.zeros(dimension, dtype=np.int64)
     for update in updates:

@@ -100,7 +100,13 @@ def write_bundle(
 
 def _refuse_strangers(path: Path) -> None:
     expected = {"manifest.json", "log.jsonl", "checkpoint", "blobs"}
-    for item in [*path.iterdir(), *(path / "blobs").glob("*")]:
+    try:
+        items = [*path.iterdir(), *(path / "blobs").iterdir()]
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be listed: {error.strerror}.", "Ask for the bundle again."
+        ) from error
+    for item in items:
         known = item.name in expected if item.parent == path else bool(_BLOB_NAME.fullmatch(item.name))
         if item.is_symlink() or not known:
             raise InputError(f"{item} does not belong in a bundle.", "Ask for the bundle again.")

@@ -49,7 +49,9 @@ class _Groups(click.Group):
 def main() -> None:
     """Entry point: run a command, print errors as sentences, exit with the error's code."""
     try:
-        command = _Groups(name="intertwine", help="Federated edge deployment with proven differential privacy.")
+        command = _Groups(
+            name="intertwine", help="Federated edge deployment with proven differential privacy."
+        )
         # Outside standalone mode click returns the code of `typer.Exit` instead of exiting with it.
         code = command(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

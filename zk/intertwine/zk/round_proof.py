@@ -1,7 +1,7 @@
 """From the documents of a round to the statement that its proof is about.
 
 Coordinator, agent and auditor build the statement here and nowhere else, so a proof fits one slot, plan,
-parameter vector, commit and beacon for all of them alike. The checks of `verify_release`, by name and in this order:
+parameter vector, commit and beacon for all of them alike. The checks of `verify_release`, in this order:
 
     signature          the release is signed with the key that signed the commit
     release_slot       it is for the commit's slot
@@ -11,8 +11,7 @@ parameter vector, commit and beacon for all of them alike. The checks of `verify
     update_digest      the update is the one it names
     proof_digest       the proof is the one it names
     update_length      the update has the plan's dimension
-    commit_pages       the commit has one commitment per page of the vector
-    (those of `intertwine.zk.release.CHECKS`)
+    and then those of `intertwine.zk.release.CHECKS`.
 """
 
 import numpy as np
@@ -24,12 +23,11 @@ from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, Signed, StatementContext
 from intertwine.zk import release as release_statement
-from intertwine.zk.domain import DATA_ROWS
 from intertwine.zk.release import Commitments, ReleaseStatement
 
 
 def commitments_of(commit: Commit) -> Commitments:
-    """The commit's points, each validated; VerificationError if one is not in the group."""
+    """The commit's points; VerificationError `commitment_count` or `point_encoding` if they are not valid."""
     return Commitments(
         randomness=tuple(bytes.fromhex(point) for point in commit.randomness),
         gradient=tuple(bytes.fromhex(point) for point in commit.gradient),
@@ -73,9 +71,6 @@ def verify_release(
         raise VerificationError("proof_digest", "the proof is not the one that the release names.")
     if len(update_bytes) != 4 * plan.dimension:
         raise VerificationError("update_length", f"the update does not have dimension {plan.dimension}.")
-    pages = -(-plan.dimension // DATA_ROWS)
-    if not len(commit.body.randomness) == len(commit.body.gradient) == pages:
-        raise VerificationError("commit_pages", f"the commit does not have {pages} pages.")
     update = update_from_bytes(update_bytes, plan.dimension)
     release_statement.verify(statement_for(plan, commit, beacon, update), proof)
 

@@ -1,0 +1,340 @@
+"""The log retraced: who enrolled, what was planned, and what happened in every slot, in which order.
+
+`History.add` takes the entries one by one and judges each against those before it, without any blob. An
+entry that breaks a rule is a finding of the check that the rule belongs to (see `intertwine.zk.verdict`); it
+is then left out, except that a model entry always counts as the end of its round. So a finding can mislead
+later checks but never an earlier one.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from intertwine.protocols.checkpoint import open_checkpoint
+from intertwine.protocols.encoding import sha256
+from intertwine.protocols.entries import (
+    BeaconEntry,
+    CommitEntry,
+    Enrolment,
+    Entry,
+    Failure,
+    ModelEntry,
+    Outcome,
+    PlanEntry,
+    Publication,
+    ReleaseEntry,
+    RoundOpened,
+)
+from intertwine.protocols.errors import VerificationError
+from intertwine.protocols.merkle import root_hash
+from intertwine.protocols.plan import Plan
+from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, derive_beacon
+from intertwine.zk.round_proof import commitments_of
+
+# Which check judges each type of entry.
+_CHECKS: dict[type[Entry], str] = {
+    Enrolment: "enrolment",
+    PlanEntry: "plan",
+    RoundOpened: "plan",
+    Failure: "plan",
+    CommitEntry: "commit",
+    BeaconEntry: "beacon",
+    ReleaseEntry: "release",
+    Outcome: "outcome",
+    ModelEntry: "aggregate",
+    Publication: "publication",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that entry `index` breaks."""
+
+    index: int | None
+    problem: str
+
+
+@dataclass
+class SlotHistory:
+    """One participant's place in a round; the numbers are positions in the log."""
+
+    commit_index: int = 0
+    commit: Signed[Commit] | None = None
+    release_index: int = 0
+    release: Signed[Release] | None = None
+    outcome: Outcome | None = None
+
+
+@dataclass
+class RoundHistory:
+    """A round that was opened."""
+
+    plan: Plan
+    opened: RoundOpened
+    slots: dict[str, SlotHistory]
+    beacon: bytes | None = None
+    model: ModelEntry | None = None
+    model_index: int = 0
+    failed: bool = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether the round has ended, with a model or without."""
+        return self.failed or self.model is not None
+
+    def accepted(self) -> list[str]:
+        """The participants whose releases were accepted, by name."""
+        outcomes = {name: slot.outcome for name, slot in self.slots.items()}
+        return sorted(name for name, end in outcomes.items() if end is not None and end.verdict == "accepted")
+
+
+@dataclass
+class RunHistory:
+    """A planned run."""
+
+    index: int
+    plan: Plan
+    parameters: str
+    rounds: list[RoundHistory] = field(default_factory=list)
+    publication: Publication | None = None
+    publication_index: int = 0
+
+
+@dataclass(frozen=True)
+class ReleaseRecord:
+    """A release with what it answers. rejected_as: the check its outcome names, empty if it was accepted."""
+
+    index: int
+    plan: Plan
+    commit: Signed[Commit]
+    beacon: bytes
+    release: Signed[Release]
+    rejected_as: str
+
+
+class History:
+    """What the entries so far add up to, and the first finding of each check."""
+
+    def __init__(self, origin: str, log_key: str, leaves: Sequence[bytes]) -> None:
+        self.runs: dict[str, RunHistory] = {}
+        self.rounds: dict[RoundId, RoundHistory] = {}
+        self.judged: Counter[str] = Counter()
+        self.findings: dict[str, Finding] = {}
+        self._origin, self._log_key, self._leaves = origin, log_key, leaves
+        self._members: dict[str, Enrolment] = {}
+        self._used: set[str] = set()  # keys, nonce digests and commitment points seen so far
+
+    def add(self, index: int, entry: Entry) -> None:
+        """Judge and record the next entry."""
+        check = _CHECKS[type(entry)]
+        self.judged[check] += 1
+        try:
+            match entry:
+                case Enrolment():
+                    self._enrol(entry)
+                case PlanEntry():
+                    self._plan(index, entry)
+                case RoundOpened():
+                    self._open(entry)
+                case Failure():
+                    self._fail(entry)
+                case CommitEntry():
+                    self._commit(index, entry)
+                case BeaconEntry():
+                    self._beacon(index, entry)
+                case ReleaseEntry():
+                    self._release(index, entry)
+                case Outcome():
+                    self._outcome(entry)
+                case ModelEntry():
+                    self._model(index, entry)
+                case Publication():
+                    self._publication(index, entry)
+        except VerificationError as error:
+            self.findings.setdefault(check, Finding(index, error.problem))
+
+    def finish(self) -> None:
+        """Look for what should have happened and is not in the log."""
+        for index, problem in self._missing_outcomes():
+            self.findings.setdefault("outcome", Finding(index, problem))
+
+    def releases(self) -> list[ReleaseRecord]:
+        """Every release that has an outcome, in the order of the log."""
+        records = [
+            ReleaseRecord(
+                slot.release_index,
+                current.plan,
+                slot.commit,
+                current.beacon,
+                slot.release,
+                slot.outcome.check,
+            )
+            for current, slot in self._slots()
+            if slot.commit and current.beacon and slot.release and slot.outcome
+        ]
+        return sorted(records, key=lambda record: record.index)
+
+    def _slots(self) -> Iterator[tuple[RoundHistory, SlotHistory]]:
+        for current in self.rounds.values():
+            for slot in current.slots.values():
+                yield current, slot
+
+    def _enrol(self, entry: Enrolment) -> None:
+        _require(entry.participant not in self._members, f"participant {entry.participant!r} enrols twice")
+        self._claim("a key", entry.signing_key, entry.node_key)
+        self._members[entry.participant] = entry
+
+    def _plan(self, index: int, entry: PlanEntry) -> None:
+        plan = entry.plan.open(self._log_key)
+        _require(plan.deployment == self._log_key, "the plan is for another deployment")
+        _require(plan.run not in self.runs, f"run {plan.run!r} is planned twice")
+        for name in plan.participants:
+            member = self._members.get(name)
+            _require(
+                member is not None and plan.task in member.tasks,
+                f"participant {name!r} is not enrolled for task {plan.task!r}",
+            )
+        self.runs[plan.run] = RunHistory(index, plan, plan.initial)
+
+    def _open(self, entry: RoundOpened) -> None:
+        run = self._run(entry.round)
+        last = run.rounds[-1] if run.rounds else None
+        _require(run.publication is None, "the run has already published its model")
+        _require(last is None or last.closed, "the round before has neither a model nor a failure")
+        _require(entry.round.number == len(run.rounds) + 1, "the rounds are not numbered in order")
+        _require(entry.round.number <= run.plan.rounds, "the plan has fewer rounds")
+        _require(entry.parameters == run.parameters, "its parameters are not those of the model before it")
+        _require(entry.participants == run.plan.participants, "its slots are not the plan's participants")
+        self._claim("a nonce", entry.nonce_digest)
+        opened = RoundHistory(run.plan, entry, {name: SlotHistory() for name in entry.participants})
+        run.rounds.append(opened)
+        self.rounds[entry.round] = opened
+
+    def _fail(self, entry: Failure) -> None:
+        self._run(entry.round)
+        current = self.rounds.get(entry.round)
+        if current is not None:
+            current.failed = True
+
+    def _commit(self, index: int, entry: CommitEntry) -> None:
+        current, slot = self._slot(entry.commit.body.slot)
+        commit = entry.commit.open(self._key(entry.commit.body.slot))
+        _require(slot.commit is None, "the slot has already committed")
+        _require(current.beacon is None, "the commit comes after the beacon")
+        _require(not current.closed, "the round has ended")
+        _require(commit.plan == current.plan.digest(), "the commit is for another plan")
+        _require(commit.parameters == current.opened.parameters, "the commit is for other parameters")
+        commitments_of(commit)
+        self._claim("a commitment", *commit.randomness, *commit.gradient)
+        slot.commit, slot.commit_index = entry.commit, index
+
+    def _beacon(self, index: int, entry: BeaconEntry) -> None:
+        current = self._round(entry.round)
+        _require(current.beacon is None, "the round already has a beacon")
+        _require(not current.closed, "the round has ended")
+        nonce = bytes.fromhex(entry.nonce)
+        _require(
+            sha256(nonce) == current.opened.nonce_digest,
+            "its nonce was not committed to when the round opened",
+        )
+        checkpoint = open_checkpoint(entry.checkpoint, self._origin, self._log_key)
+        covered = [slot.commit_index for slot in current.slots.values() if slot.commit is not None]
+        _require(checkpoint.size <= index, "its checkpoint claims entries that did not exist yet")
+        _require(
+            checkpoint.size > max(covered, default=0), "its checkpoint does not cover the round's commits"
+        )
+        _require(
+            checkpoint.root == root_hash(self._leaves[: checkpoint.size]),
+            "its checkpoint is not one of this log",
+        )
+        beacon = derive_beacon(entry.round, entry.checkpoint, nonce)
+        _require(beacon.hex() == entry.beacon, "its value does not follow from checkpoint and nonce")
+        current.beacon = beacon
+
+    def _release(self, index: int, entry: ReleaseEntry) -> None:
+        current, slot = self._slot(entry.release.body.slot)
+        entry.release.open(self._key(entry.release.body.slot))
+        _require(slot.release is None, "the slot has already released")
+        _require(slot.commit is not None, "the slot has not committed")
+        _require(current.beacon is not None, "the release comes before the beacon")
+        _require(not current.closed, "the round has ended")
+        slot.release, slot.release_index = entry.release, index
+
+    def _outcome(self, entry: Outcome) -> None:
+        current, slot = self._slot(entry.slot)
+        _require(slot.outcome is None, "the slot has already ended")
+        _require(slot.commit is not None, "the slot has not committed")
+        _require(not current.closed, "the round has ended")
+        released, aborted = slot.release is not None, entry.verdict == "aborted"
+        _require(released != aborted, "it aborts a release" if aborted else "the slot has released nothing")
+        _require(
+            (entry.verdict == "accepted") == (entry.check == ""),
+            "verdict and failed check contradict each other",
+        )
+        slot.outcome = entry
+
+    def _model(self, index: int, entry: ModelEntry) -> None:
+        current, run = self._round(entry.round), self._run(entry.round)
+        _require(not current.closed, "the round has already ended")
+        current.model, current.model_index = entry, index
+        run.parameters = entry.parameters
+        _require(
+            sorted(entry.accepted) == current.accepted(), "its list is not that of the accepted releases"
+        )
+        _require(len(entry.accepted) >= current.plan.quorum, "it has fewer updates than the quorum")
+
+    def _publication(self, index: int, entry: Publication) -> None:
+        run = self._run(entry.round)
+        _require(run.publication is None, "the run has already published")
+        _require(
+            entry.round.number == run.plan.rounds == len(run.rounds) and run.rounds[-1].model is not None,
+            "the run has not finished all its rounds",
+        )
+        run.publication, run.publication_index = entry, index
+
+    def _missing_outcomes(self) -> Iterator[tuple[int, str]]:
+        """Releases, and silent slots of ended rounds that had a beacon, without an outcome."""
+        pending = [
+            (slot.release_index, "the release has no outcome")
+            if slot.release is not None
+            else (slot.commit_index, "the slot committed, never released, and has no outcome")
+            for current, slot in self._slots()
+            if slot.commit is not None and slot.outcome is None
+            if slot.release is not None or (current.closed and current.beacon is not None)
+        ]
+        yield from sorted(pending)
+
+    def _run(self, identity: RoundId) -> RunHistory:
+        run = self.runs.get(identity.run)
+        if run is None or (identity.deployment, identity.task) != (run.plan.deployment, run.plan.task):
+            raise _broken(f"run {identity.run!r} of task {identity.task!r} was not planned")
+        return run
+
+    def _round(self, identity: RoundId) -> RoundHistory:
+        if identity not in self.rounds:
+            raise _broken(f"round {identity.number} of run {identity.run!r} was not opened")
+        return self.rounds[identity]
+
+    def _slot(self, slot: Slot) -> tuple[RoundHistory, SlotHistory]:
+        current = self._round(slot.round)
+        if slot.participant not in current.slots:
+            raise _broken(f"{slot.participant!r} has no slot in the round")
+        return current, current.slots[slot.participant]
+
+    def _key(self, slot: Slot) -> str:
+        return self._members[slot.participant].signing_key
+
+    def _claim(self, what: str, *values: str) -> None:
+        """Record values that may occur only once in the whole log."""
+        if len(set(values)) != len(values) or not self._used.isdisjoint(values):
+            raise _broken(f"{what} occurs for the second time in the log")
+        self._used.update(values)
+
+
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise _broken(problem)
+
+
+def _broken(problem: str) -> VerificationError:
+    return VerificationError("log_rule", problem)

@@ -1,0 +1,302 @@
+"""The audit of a bundle: numbered checks, from files alone, and what each participant's privacy amounts to.
+
+A pass says that the log is consistent and signed, that every accepted update carries a valid proof made after
+its beacon was drawn as the protocol demands, that no logged release was left out of the aggregate or the
+account, and that the models follow from the accepted updates. It does not say that the participants' data are
+true, that the ONNX file's weights are the published parameters (only that the file is the one that was
+logged), or that other parties were shown the same log: for that, compare the checkpoint with theirs. Figures
+for single records are the participants' word.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intertwine.protocols.aggregation import (
+    Parameters,
+    ServerOptimizer,
+    aggregate,
+    aggregate_to_bytes,
+    parameters_from_bytes,
+    parameters_to_bytes,
+    update_from_bytes,
+)
+from intertwine.protocols.bundle import Bundle
+from intertwine.protocols.checkpoint import Checkpoint, open_checkpoint
+from intertwine.protocols.encoding import sha256
+from intertwine.protocols.entries import BeaconEntry, Entry, ReleaseEntry, decode_entry
+from intertwine.protocols.errors import InputError, IntertwineError, VerificationError
+from intertwine.protocols.merkle import leaf_hash, root_hash
+from intertwine.zk._history import Finding, History, ReleaseRecord, RoundHistory, RunHistory
+from intertwine.zk.privacy import ALL_TASKS, PrivacyRow, account
+from intertwine.zk.round_proof import check_references, verify_release
+from intertwine.zk.verdict import CHECKS, Check, CheckResult, Counts, Status, Verdict
+
+__all__ = ["CHECKS", "Check", "CheckResult", "Counts", "Status", "Verdict", "verify_bundle"]
+
+Progress = Callable[[int, int], None]
+
+
+def verify_bundle(path: Path, log_key: str | None = None, progress: Progress | None = None) -> Verdict:
+    """Run all CHECKS over a bundle; reads nothing but its files.
+
+    log_key: the log's public key, 64 hexadecimal digits, from a source other than the bundle; without it the
+    bundle's own is used and the verdict says so. progress: called with (proofs done, proofs in all).
+    InputError if `path` holds no manifest at all or the key is not one; every other defect is a failed check.
+    """
+    if log_key is not None and not re.fullmatch("[0-9a-f]{64}", log_key):
+        raise InputError("The log's key is not 64 lower-case hexadecimal digits.", "Copy it again, whole.")
+    if not (path / "manifest.json").exists():
+        raise InputError(f"{path} is not a bundle: it has no manifest.json.", "Give the folder of a bundle.")
+    return _Audit(path, log_key, progress or (lambda done, total: None)).run()
+
+
+class _CheckError(Exception):
+    """A check said no."""
+
+    def __init__(self, finding: Finding) -> None:
+        self.finding = finding
+
+
+class _Audit:
+    """One run over one bundle. Each step returns what it saw, in words, or raises _CheckError."""
+
+    def __init__(self, path: Path, log_key: str | None, progress: Progress) -> None:
+        self._path = path
+        self._log_key = log_key
+        self._progress = progress
+        self._bundle: Bundle
+        self._history: History
+        self._entries: list[Entry] = []
+        self._checkpoint = Checkpoint("", 0, b"")
+        self._proven: set[int] = set()
+        self._rejected = 0
+        self._published: dict[str, Parameters] = {}
+        self._privacy: tuple[PrivacyRow, ...] = ()
+
+    def run(self) -> Verdict:
+        """Evaluate the checks in order."""
+        steps: dict[str, Callable[[], str]] = {
+            "bundle_format": self._bundle_format,
+            "entry_encoding": self._entry_encoding,
+            "checkpoint_signature": self._checkpoint_signature,
+            "log_root": self._log_root,
+            "enrolment": lambda: self._retraced("enrolment"),
+            "plan": lambda: self._retraced("plan"),
+            "commit": lambda: self._retraced("commit"),
+            "beacon": lambda: self._retraced("beacon"),
+            "release": self._releases,
+            "outcome": lambda: self._retraced("outcome"),
+            "proof": self._proofs,
+            "aggregate": self._aggregates,
+            "publication": self._publications,
+            "privacy": self._account,
+        }
+        results: dict[str, CheckResult] = {}
+        for check in CHECKS:
+            results[check.name] = self._evaluate(check, steps[check.name], results)
+        return self._verdict(tuple(results.values()))
+
+    def _evaluate(self, check: Check, step: Callable[[], str], before: dict[str, CheckResult]) -> CheckResult:
+        if check.needs is not None and before[check.needs].status is not Status.PASSED:
+            return CheckResult(check.number, check.name, Status.NOT_REACHED, f"needs check {check.needs}")
+        try:
+            return CheckResult(check.number, check.name, Status.PASSED, step())
+        except _CheckError as failed:
+            index, problem = failed.finding.index, failed.finding.problem
+        except IntertwineError as error:
+            index, problem = None, error.problem
+        return CheckResult(check.number, check.name, Status.FAILED, self._locate(index, problem), index)
+
+    def _locate(self, index: int | None, problem: str) -> str:
+        if index is None:
+            return problem
+        kind = f" ({self._entries[index].type})" if index < len(self._entries) else ""
+        return f"entry {index}{kind}: {problem}"
+
+    def _verdict(self, checks: tuple[CheckResult, ...]) -> Verdict:
+        opened = checks[0].status is Status.PASSED
+        return Verdict(
+            passed=all(check.status is Status.PASSED for check in checks),
+            checks=checks,
+            privacy=self._privacy,
+            counts=Counts(
+                len(self._bundle.entries) if opened else 0,
+                len(self._history.rounds) if opened else 0,
+                len(self._proven),
+                self._rejected,
+            ),
+            log_key=self._key if opened else self._log_key or "",
+            self_asserted=self._log_key is None,
+            beacon_modes=tuple(
+                sorted({entry.mode for entry in self._entries if isinstance(entry, BeaconEntry)})
+            ),
+        )
+
+    # The log as bytes: checks 1 to 4
+
+    def _bundle_format(self) -> str:
+        self._bundle = Bundle.open(self._path)
+        self._key = self._log_key or self._bundle.manifest.log_key
+        self._leaves = [leaf_hash(data) for data in self._bundle.entries]
+        self._history = History(self._bundle.manifest.origin, self._key, self._leaves)
+        return f"{len(self._bundle.entries)} entries of {self._bundle.manifest.origin}"
+
+    def _entry_encoding(self) -> str:
+        seen: set[bytes] = set()
+        for index, data in enumerate(self._bundle.entries):
+            if data in seen:
+                raise _CheckError(Finding(index, "the entry occurs for the second time"))
+            try:
+                self._entries.append(decode_entry(data))
+            except InputError as error:
+                raise _CheckError(Finding(index, error.problem)) from error
+            seen.add(data)
+        return "all canonical, none twice"
+
+    def _checkpoint_signature(self) -> str:
+        self._checkpoint = open_checkpoint(self._bundle.checkpoint, self._bundle.manifest.origin, self._key)
+        source = "only the bundle vouches for" if self._log_key is None else "you gave"
+        return f"signed with the key {self._key[:16]}…, which {source}"
+
+    def _log_root(self) -> str:
+        leaves = self._leaves
+        if self._checkpoint.size != len(leaves):
+            problem = f"the checkpoint covers {self._checkpoint.size} entries, the bundle holds {len(leaves)}"
+            raise _CheckError(Finding(None, problem))
+        if self._checkpoint.root != root_hash(leaves):
+            raise _CheckError(Finding(None, "the entries are not those that the checkpoint was signed over"))
+        self._retrace()
+        return f"root {self._checkpoint.root.hex()[:16]}…"
+
+    # The log as history: checks 5 to 10
+
+    def _retrace(self) -> None:
+        for index, entry in enumerate(self._entries):
+            self._history.add(index, entry)
+        self._history.finish()
+
+    def _retraced(self, check: str) -> str:
+        if check in self._history.findings:
+            raise _CheckError(self._history.findings[check])
+        return f"{self._history.judged[check]} entries"
+
+    def _releases(self) -> str:
+        detail = self._retraced("release")
+        for record in self._history.releases():
+            with _blaming(record.index):
+                self._check_references(record)
+                self._bundle.blob(record.release.body.update)
+                self._bundle.blob(record.release.body.proof)
+        return detail
+
+    def _check_references(self, record: ReleaseRecord) -> None:
+        """A release for another commit or beacon is the participant's fault, if it was rejected as such."""
+        try:
+            check_references(record.commit, record.beacon, record.release)
+        except VerificationError as error:
+            if error.check != record.rejected_as:
+                raise
+
+    # What follows from updates and proofs: checks 11 to 14
+
+    def _proofs(self) -> str:
+        records = self._history.releases()
+        findings = []
+        for done, record in enumerate(records, 1):
+            failed_check = self._failed_check(record)
+            if not failed_check:
+                self._proven.add(record.index)
+            if failed_check != record.rejected_as:
+                findings.append(Finding(record.index, _contradiction(record.rejected_as, failed_check)))
+            elif failed_check:
+                self._rejected += 1
+            self._progress(done, len(records))
+        if findings:
+            raise _CheckError(findings[0])
+        return f"{len(self._proven)} valid, {self._rejected} rejected as recorded"
+
+    def _failed_check(self, record: ReleaseRecord) -> str:
+        """The name of the check that the release fails, empty if it passes all."""
+        body = record.release.body
+        update, proof = self._bundle.blob(body.update), self._bundle.blob(body.proof)
+        try:
+            verify_release(record.plan, record.commit, record.beacon, record.release, update, proof)
+        except VerificationError as error:
+            return error.check
+        return ""
+
+    def _aggregates(self) -> str:
+        detail = self._retraced("aggregate")
+        for run in self._history.runs.values():
+            if any(current.model is not None for current in run.rounds):
+                self._replay(run)
+        return detail
+
+    @np.errstate(all="ignore")  # a plan may ask for steps that overflow; then the digests of that count
+    def _replay(self, run: RunHistory) -> None:
+        """Recompute every model of a run from its plan's initial parameters and the accepted updates."""
+        with _blaming(run.index):
+            initial = parameters_from_bytes(self._bundle.blob(run.plan.initial), run.plan.dimension)
+            optimizer = ServerOptimizer(run.plan, initial)
+        for current in run.rounds:
+            if current.model is None:
+                continue
+            with _blaming(current.model_index):
+                total = aggregate(self._updates(current), run.plan.dimension)
+                if sha256(aggregate_to_bytes(total)) != current.model.aggregate:
+                    raise VerificationError(
+                        "aggregate", "the aggregate is not the sum of the accepted updates"
+                    )
+                if sha256(parameters_to_bytes(optimizer.step(total))) != current.model.parameters:
+                    raise VerificationError("aggregate", "the parameters do not follow from the aggregate")
+        self._published[run.plan.run] = optimizer.published()
+
+    def _updates(self, current: RoundHistory) -> Iterator[NDArray[np.int64]]:
+        for name in current.accepted():
+            release = current.slots[name].release
+            if release is not None:
+                yield update_from_bytes(self._bundle.blob(release.body.update), current.plan.dimension)
+
+    def _publications(self) -> str:
+        detail = self._retraced("publication")
+        for name, run in self._history.runs.items():
+            if run.publication is None:
+                continue
+            with _blaming(run.publication_index):
+                if sha256(parameters_to_bytes(self._published[name])) != run.publication.parameters:
+                    raise VerificationError("publication", "the published parameters are not the average due")
+                self._bundle.blob(run.publication.onnx)
+        return detail
+
+    def _account(self) -> str:
+        rows = account(self._entries, self._proven)
+        self._privacy = tuple(rows)
+        logged = sum(isinstance(entry, ReleaseEntry) for entry in self._entries)
+        counted = {(row.participant, row.task): row.releases for row in rows if row.task != ALL_TASKS}
+        if sum(counted.values()) != logged:
+            raise VerificationError(
+                "privacy", f"{sum(counted.values())} of {logged} releases are accounted for"
+            )
+        return f"{logged} releases of {len({row.participant for row in rows})} participants"
+
+
+def _contradiction(recorded: str, found: str) -> str:
+    if not recorded:
+        return f"the release was accepted, but fails check {found}"
+    return f"the release was rejected by check {recorded}, but " + (
+        f"fails check {found}" if found else "is valid"
+    )
+
+
+@contextmanager
+def _blaming(index: int) -> Iterator[None]:
+    """Lay any error of the block at the door of entry `index`."""
+    try:
+        yield
+    except IntertwineError as error:
+        raise _CheckError(Finding(index, error.problem)) from error

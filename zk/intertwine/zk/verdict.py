@@ -1,0 +1,130 @@
+"""What an audit checks and what it concludes: the numbered table of checks, and the verdict."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from intertwine.zk.privacy import PrivacyRow
+
+
+class Status(StrEnum):
+    """How a check ended. A check that needs one that failed is not reached, never passed."""
+
+    PASSED = "pass"
+    FAILED = "fail"
+    NOT_REACHED = "not-reached"
+
+
+@dataclass(frozen=True)
+class Check:
+    """A numbered check, what it looks at, and the check that must have passed for it to make sense."""
+
+    number: int
+    name: str
+    what: str
+    needs: str | None
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(1, "bundle_format", "The bundle is complete, within bounds and of a known version.", None),
+    Check(
+        2,
+        "entry_encoding",
+        "Every log entry is canonical and of a known type; none occurs twice.",
+        "bundle_format",
+    ),
+    Check(3, "checkpoint_signature", "The checkpoint is signed with the log's key.", "entry_encoding"),
+    Check(
+        4,
+        "log_root",
+        "The entries hash to the checkpoint's size and root (RFC 6962).",
+        "checkpoint_signature",
+    ),
+    Check(5, "enrolment", "Every participant enrolled once, with keys that nobody else has.", "log_root"),
+    Check(
+        6,
+        "plan",
+        "Plans are signed with the log's key, for this deployment and enrolled participants; rounds open "
+        "only for planned runs, in order, from the latest parameters, for all participants, with a fresh nonce.",
+        "enrolment",
+    ),
+    Check(
+        7,
+        "commit",
+        "Every commit is signed by its participant, for its slot, plan and parameters, before the beacon, "
+        "once a slot, and uses no commitment that occurred before.",
+        "plan",
+    ),
+    Check(
+        8,
+        "beacon",
+        "Every beacon follows from the nonce fixed when the round opened and from a checkpoint of this log "
+        "that covers all the round's commits; one a round.",
+        "commit",
+    ),
+    Check(
+        9,
+        "release",
+        "Every release is signed by its participant, answers its commit and beacon, comes once a slot, and "
+        "its update and proof are in the bundle.",
+        "beacon",
+    ),
+    Check(10, "outcome", "Every release, and every commit without one, has exactly one outcome.", "release"),
+    Check(
+        11,
+        "proof",
+        "Accepted releases prove their statement; rejected ones fail the recorded check.",
+        "outcome",
+    ),
+    Check(
+        12,
+        "aggregate",
+        "Every model counts all accepted updates and no others, reaches the quorum, and its aggregate and "
+        "parameters are those recomputed.",
+        "outcome",
+    ),
+    Check(
+        13,
+        "publication",
+        "Published parameters are those recomputed; the ONNX file is the one logged.",
+        "aggregate",
+    ),
+    Check(14, "privacy", "Every release ever logged is counted in its participant's figures.", "outcome"),
+)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One line of the verdict. entry: position in the log of the first entry at fault, if one is."""
+
+    number: int
+    name: str
+    status: Status
+    detail: str
+    entry: int | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much was looked at. Rejected proofs are those whose rejection was reproduced."""
+
+    entries: int = 0
+    rounds: int = 0
+    proofs_verified: int = 0
+    proofs_rejected: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The audit's result.
+
+    log_key: the key the log was checked with, empty if there was none; self_asserted: it came from the bundle
+    itself, so the log's origin is unproven. privacy: empty if the log could not be retraced.
+    """
+
+    passed: bool
+    checks: tuple[CheckResult, ...]
+    privacy: tuple[PrivacyRow, ...]
+    counts: Counts
+    log_key: str
+    self_asserted: bool
+    beacon_modes: tuple[str, ...]
