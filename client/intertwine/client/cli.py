@@ -15,7 +15,7 @@ from rich.table import Table
 
 from intertwine.client.enrol import enrol
 from intertwine.client.home import Home
-from intertwine.client.ledger import Ledger, Spent
+from intertwine.client.ledger import Ledger, SlotRow, Spent
 from intertwine.client.predict import predict as make_prediction
 from intertwine.client.run import run_agent
 from intertwine.protocols.errors import InputError
@@ -23,6 +23,7 @@ from intertwine.protocols.errors import InputError
 app = typer.Typer(help="Take part: enrol, run rounds, see the budget, predict.", no_args_is_help=True)
 console = Console()
 
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 HomeOption = Annotated[Path, typer.Option("--home", help="The agent's home folder.")]
 _DEFAULT_HOME = Path.home() / ".intertwine" / "agent"
 
@@ -32,7 +33,8 @@ def enroll(
     coordinator: Annotated[str, typer.Option(help="The coordinator's address: https://host:port.")],
     token: Annotated[str, typer.Option(help="The invitation token.")],
     data: Annotated[list[str], typer.Option(help="A task's data as TASK=FILE; once for each task.")],
-    home: HomeOption = _DEFAULT_HOME,
+    home: JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+HomeOption = _DEFAULT_HOME,
 ) -> None:
     """Register this machine with a coordinator that invited it."""
     settings = enrol(Home(home), coordinator, token, _data_files(data))
@@ -43,17 +45,23 @@ def enroll(
 
 
 @app.command()
-def run(home: HomeOption = _DEFAULT_HOME) -> None:
+def run(home: JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+HomeOption = _DEFAULT_HOME) -> None:
     """Serve rounds until Ctrl-C or SIGTERM."""
     log_to_screen()
     run_agent(Home.open(home), stop_on_signals())
 
 
 @app.command()
-def budget(home: HomeOption = _DEFAULT_HOME) -> None:
+def budget(home: JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+HomeOption = _DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Show what every task has cost so far, and what that figure rests on."""
     opened = Home.open(home)
     ledger = Ledger(opened.ledger)
+    if as_json:
+        releases = [row for name in opened.settings.tasks for row in ledger.released(name)]
+        typer.echo(json.dumps({"releases": [_release(row) for row in releases]}))
+        return
     table = Table("task", "protects", "assurance", "releases", "epsilon", "delta", "limit")
     for name, chosen in opened.settings.tasks.items():
         for spent in ledger.spent(name):
@@ -72,8 +80,9 @@ def budget(home: HomeOption = _DEFAULT_HOME) -> None:
 @app.command()
 def predict(
     task: Annotated[str, typer.Argument(help="The task whose model to use.")],
-    home: HomeOption = _DEFAULT_HOME,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    home: JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+HomeOption = _DEFAULT_HOME,
+    as_json: JsonOption = False,
 ) -> None:
     """Fetch a published model, check it against the signed log, and apply it to our own records."""
     prediction = make_prediction(Home.open(home), task)
@@ -120,6 +129,18 @@ def _data_files(values: list[str]) -> dict[str, Path]:
             raise InputError(f"--data {value!r} is not of the form TASK=FILE.", "Example: forecast=units.csv")
         files[name] = Path(path)
     return files
+
+
+def _release(row: SlotRow) -> dict[str, str | int | float]:
+    return {
+        "run": row.run,
+        "task": row.task,
+        "round": row.number,
+        "prove_s": row.prove_s,
+        "participant_rho": row.participant_rho,
+        "record_rho": row.record_rho,
+        "delta": row.delta,
+    }
 
 
 def _budget_row(name: str, spent: Spent, limit: float) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ class SlotRow(_Base):
     participant_rho: Mapped[float]
     record_rho: Mapped[float]
     eta: Mapped[float]
+    prove_s: Mapped[float] = mapped_column(default=0.0)
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,14 @@ class Ledger:
         with self.transaction() as session:
             session.add(row)
 
-    def release(self, slot: str, beacon: str, release: bytes) -> None:
-        """Record the one release of a slot, and its cost, before it is sent; its secrets are wiped."""
+    def release(self, slot: str, beacon: str, release: bytes, prove_s: float) -> None:
+        """Record the one release of a slot, and its cost, before it is sent; its secrets are wiped.
+
+        prove_s: seconds that making the proof took.
+        """
         with self.transaction() as session:
             row = session.get_one(SlotRow, slot)
-            row.beacon, row.release = beacon, release
+            row.beacon, row.release, row.prove_s = beacon, release, prove_s
             row.seed = row.gradient = b""
 
     def first_plan(self, run: str) -> bytes | None:

@@ -216,13 +216,13 @@ class Participant:
             if row.beacon != beacon.hex():
                 raise VerificationError("second_beacon", "the slot was released under another beacon.")
             return row.release
-        started = time.perf_counter()
         gradient = update_from_bytes(row.gradient, plan.dimension)
         opening = release.commit(gradient, plan.sigma, row.seed)
+        started = time.perf_counter()
         update, proof = self._releaser(ReleaseWork(plan, commit, gradient, opening, beacon))
-        reply = self._sign_release(commit, beacon, update_to_bytes(update), proof)
-        self._ledger.release(row.slot, beacon.hex(), reply)
         seconds = time.perf_counter() - started
+        reply = self._sign_release(commit, beacon, update_to_bytes(update), proof)
+        self._ledger.release(row.slot, beacon.hex(), reply, seconds)
         _log.info("%s round %d: released, proved in %.2f s", row.run, row.number, seconds)
         return reply
 

@@ -1,0 +1,1 @@
+"""The demonstration: a whole federation of real processes on one machine."""

@@ -1,0 +1,115 @@
+"""Starting commands and daemons, and ending every one of them whatever happens."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from intertwine.protocols import _guard
+from intertwine.protocols.errors import FederationError
+
+_GRACE_S = 15.0
+_INTERTWINE = str(Path(sysconfig.get_path("scripts")) / "intertwine")
+
+
+def intertwine(*arguments: str) -> list[str]:
+    """The command line of an `intertwine` command."""
+    return [_INTERTWINE, *arguments]
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """The command line of a Python module of the demo."""
+    return [sys.executable, "-m", name, *arguments]
+
+
+def capture(command: Sequence[str]) -> str:
+    """Run a command to its end and return what it printed; FederationError with its error if it fails."""
+    result = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)  # noqa: S603
+    if result.returncode != 0:
+        message = result.stderr.strip() or result.stdout.strip()
+        raise FederationError(f"`{' '.join(command[:3])}` failed: {message}")
+    return result.stdout.strip()
+
+
+def show(command: Sequence[str]) -> None:
+    """Run a command to its end with its output on this screen; FederationError if it fails."""
+    result = subprocess.run(command, env=_environment(), check=False)  # noqa: S603
+    if result.returncode != 0:
+        raise FederationError(f"`{' '.join(command[:3])}` failed with exit code {result.returncode}.")
+
+
+class Daemons:
+    """Long-running processes, each under a guard that ends it, and all it started, when this process ends."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._guards: dict[str, subprocess.Popen[bytes]] = {}
+
+    @contextlib.contextmanager
+    def guard(self) -> Iterator["Daemons"]:
+        """End every process at the end of the block, on failure and on Ctrl-C or SIGTERM too."""
+        previous = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            yield self
+        finally:
+            handlers = {
+                number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
+            }
+            self._end_all()
+            signal.signal(signal.SIGINT, handlers[signal.SIGINT])
+            signal.signal(signal.SIGTERM, previous)
+
+    def start(self, name: str, command: Sequence[str]) -> None:
+        """Start a process; its output goes to NAME.log."""
+        with self.log(name).open("wb") as log:
+            self._guards[name] = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-I", "-S", _guard.__file__, str(_GRACE_S), *command],
+                stdin=subprocess.PIPE,  # its end tells the guard to end the process, however we end
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                start_new_session=True,  # Ctrl-C reaches only the demo, which then ends everything in order
+            )
+
+    def log(self, name: str) -> Path:
+        """Where a process's output goes."""
+        return self._logs / f"{name}.log"
+
+    def wait_for(self, name: str, text: str, timeout_s: float = 90.0) -> None:
+        """Wait until a process has printed `text`; FederationError if it ends first or takes too long."""
+        deadline = time.monotonic() + timeout_s
+        while text not in self.log(name).read_text(errors="replace"):
+            ended = self._guards[name].poll() is not None
+            if ended or time.monotonic() > deadline:
+                tail = self.log(name).read_text(errors="replace")[-800:]
+                raise FederationError(f"{name} {'ended' if ended else 'was not ready'}: {tail}")
+            time.sleep(0.2)
+
+    def _end_all(self) -> None:
+        for guard in self._guards.values():
+            if guard.stdin is not None:
+                guard.stdin.close()
+        for guard in self._guards.values():
+            guard.wait()
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _environment() -> dict[str, str]:
+    """One thread for each process: the machine has few cores and the federation has many processes."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "NO_PROXY": "127.0.0.1,localhost", "COLUMNS": "110"}

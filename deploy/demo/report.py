@@ -1,0 +1,236 @@
+"""The demo's figures: taken from the public bundle, the audit's verdict and the participants' own data.
+
+The demo plays every party, so it may evaluate models on everyone's held-out records; in a real federation
+no metric leaves an agent.
+"""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from deploy.demo.federation import DRILL, MEMBERS, RUNS
+from deploy.demo.page import render
+from intertwine.models.registry import task as find_task
+
+from intertwine.models.task import Evaluation
+from intertwine.protocols.aggregation import parameters_from_bytes
+from intertwine.protocols.bundle import Bundle
+from intertwine.protocols.entries import (
+    Entry,
+    ModelEntry,
+    Outcome,
+    PlanEntry,
+    Publication,
+    ReleaseEntry,
+    decode_entry,
+)
+from intertwine.protocols.files import write_atomic
+from intertwine.protocols.plan import Plan
+from intertwine.protocols.round import RoundId, Slot
+
+MAX_PARITY_DIFFERENCE = 1e-5
+SIMULATED_TASKS = ("risk",)
+
+Json = dict[str, Any]
+
+
+def write_report(
+    output: Path,
+    *,
+    data: Mapping[str, Mapping[str, Path]],
+    budgets: Mapping[str, list[Json]],
+    predictions: list[Json],
+    seconds: float,
+) -> Path:
+    """Write report.json and report.html into `output`; returns the page's path."""
+    report = _Report(output, data).collect()
+    audit = json.loads((output / "audit.json").read_text())
+    report |= {
+        "proofs": _proofs(report.pop("slots"), budgets),
+        "privacy": [_privacy(row) for row in audit["privacy"] if row["task"] != "*"],
+        "audit": audit,
+        "predictions": predictions,
+        "seconds": round(seconds, 1),
+    }
+    # JSON has no infinity; 1e999 is a valid number that parses to it everywhere.
+    text = json.dumps(report, indent=1).replace(": Infinity", ": 1e999")
+    write_atomic(output / "report.json", text.encode())
+    page = output / "report.html"
+    write_atomic(page, render(report).encode())
+    return page
+
+
+class _Report:
+    """What bundle and data say, task by task."""
+
+    def __init__(self, output: Path, data: Mapping[str, Mapping[str, Path]]) -> None:
+        self._output = output
+        self._bundle = Bundle.open(output / "bundle")
+        self._entries: list[Entry] = [decode_entry(entry) for entry in self._bundle.entries]
+        self._plans = {
+            entry.plan.body.run: entry.plan.body for entry in self._entries if isinstance(entry, PlanEntry)
+        }
+        self._data = data
+        self._records = {
+            task: [find_task(task).load(files[task]) for files in data.values() if task in files]
+            for task in dict.fromkeys(RUNS.values())
+        }
+
+    def collect(self) -> Json:
+        """Everything but what the agents and the auditor contribute."""
+        honest = {run: task for run, task in RUNS.items() if run != DRILL}
+        return {
+            "version": "intertwine/demo-report/v1",
+            "participants": [
+                {"name": member.name, "role": member.role, "tasks": list(self._data[member.name])}
+                for member in MEMBERS
+            ],
+            "simulated": list(SIMULATED_TASKS),
+            "tasks": {task: self._task(run) for run, task in honest.items()},
+            "onnx": {task: self._onnx(run) for run, task in honest.items()},
+            "rounds": self._rounds(),
+            "slots": self._slots(),
+        }
+
+    def _task(self, run: str) -> Json:
+        plan = self._plans[run]
+        task = find_task(plan.task)
+        digests = [plan.initial]
+        digests += [entry.parameters for entry in self._of_run(run) if isinstance(entry, ModelEntry)]
+        history = [self._evaluate(plan, digest) for digest in digests]
+        final = self._evaluate(plan, self._publication(run).parameters)
+        return {
+            "run": run,
+            "record": task.record,
+            "rounds": plan.rounds,
+            "dimension": plan.dimension,
+            "sigma": plan.sigma,
+            "record_bound": plan.record_bound,
+            "update_bound": plan.update_bound,
+            "metric": {
+                "name": task.metric_name,
+                "higher_is_better": task.higher_is_better,
+                "initial": history[0].metric,
+                "final": final.metric,
+                "baseline_name": task.baseline_name,
+                "baseline": final.baseline,
+            },
+            "history": [
+                {"round": number, "loss": point.loss, "metric": point.metric}
+                for number, point in enumerate(history)
+            ],
+        }
+
+    def _evaluate(self, plan: Plan, digest: str) -> Evaluation:
+        """The unweighted mean over the participants' held-out records."""
+        parameters = parameters_from_bytes(self._bundle.blob(digest), plan.dimension)
+        task = find_task(plan.task)
+        points = [task.evaluate(parameters, records) for records in self._records[plan.task]]
+        return Evaluation(
+            loss=statistics.fmean(point.loss for point in points),
+            metric=statistics.fmean(point.metric for point in points),
+            baseline=statistics.fmean(point.baseline for point in points),
+        )
+
+    def _onnx(self, run: str) -> Json:
+        """Where the published file lies, and how far it is from torch on every participant's real inputs."""
+        plan, publication = self._plans[run], self._publication(run)
+        task = find_task(plan.task)
+        path = self._bundle.path / "blobs" / publication.onnx
+        parameters = parameters_from_bytes(self._bundle.blob(publication.parameters), plan.dimension)
+        session = onnxruntime.InferenceSession(self._bundle.blob(publication.onnx))
+        names = [output.name for output in session.get_outputs()]
+        worst = 0.0
+        for records in self._records[plan.task]:
+            inputs = task.inputs(records)
+            expected = task.reference(parameters, inputs)
+            for name, found in zip(names, session.run(names, inputs), strict=True):
+                if np.issubdtype(found.dtype, np.floating):
+                    worst = max(worst, float(np.abs(found - expected[name]).max()))
+        return {"path": str(path), "sha256": publication.onnx, "max_abs_difference": worst}
+
+    def _rounds(self) -> list[Json]:
+        rounds: dict[RoundId, Json] = {}
+        for entry in self._entries:
+            if isinstance(entry, Outcome):
+                identity = entry.slot.round
+                row = rounds.setdefault(
+                    identity,
+                    {
+                        "run": identity.run,
+                        "task": identity.task,
+                        "round": identity.number,
+                        "accepted": [],
+                        "rejected": [],
+                        "aborted": [],
+                    },
+                )
+                row[entry.verdict].append(entry.slot.participant)
+        return list(rounds.values())
+
+    def _slots(self) -> list[Json]:
+        """One row for each release: who, what became of it, how large and how long to verify."""
+        outcomes: dict[Slot, Outcome] = {
+            entry.slot: entry for entry in self._entries if isinstance(entry, Outcome)
+        }
+        return [
+            {
+                "participant": slot.participant,
+                "run": slot.round.run,
+                "task": slot.round.task,
+                "round": slot.round.number,
+                "dimension": self._plans[slot.round.run].dimension,
+                "check": outcomes[slot].check,
+                "accepted": outcomes[slot].verdict == "accepted",
+                "verify_s": outcomes[slot].verify_ms / 1000,
+                "bytes": len(self._bundle.blob(entry.release.body.proof)),
+            }
+            for entry in self._entries
+            if isinstance(entry, ReleaseEntry)
+            for slot in [entry.release.body.slot]
+        ]
+
+    def _publication(self, run: str) -> Publication:
+        return next(entry for entry in self._of_run(run) if isinstance(entry, Publication))
+
+    def _of_run(self, run: str) -> list[ModelEntry | Publication]:
+        return [
+            entry
+            for entry in self._entries
+            if isinstance(entry, ModelEntry | Publication) and entry.round.run == run
+        ]
+
+
+def _proofs(slots: list[Json], budgets: Mapping[str, list[Json]]) -> Json:
+    seconds = {
+        (participant, row["run"], row["round"]): row["prove_s"]
+        for participant, rows in budgets.items()
+        for row in rows
+    }
+    by_task: dict[str, Json] = defaultdict(lambda: {"prove_s": [], "verify_s": [], "bytes": []})
+    for slot in slots:
+        rows = by_task[slot["task"]]
+        rows["dimension"] = slot["dimension"]
+        rows["prove_s"].append(round(seconds[slot["participant"], slot["run"], slot["round"]], 3))
+        rows["verify_s"].append(slot["verify_s"])
+        rows["bytes"].append(slot["bytes"])
+    fields = ("participant", "run", "task", "round", "check")
+    return {
+        "made": len(slots),
+        "verified": sum(slot["accepted"] for slot in slots),
+        "rejected": [{name: slot[name] for name in fields} for slot in slots if not slot["accepted"]],
+        "prove_s_median": statistics.median(seconds.values()),
+        "verify_s_median": statistics.median(slot["verify_s"] for slot in slots),
+        "bytes_median": statistics.median(slot["bytes"] for slot in slots),
+        "dimension_max": max(slot["dimension"] for slot in slots),
+        "by_task": dict(by_task),
+    }
+
+
+def _privacy(row: Json) -> Json:
+    return {**row, "record": find_task(row["task"]).record}
