@@ -41,6 +41,7 @@ class VerificationError(IntertwineError):
     def __init__(self, check: str, problem: str, remedy: str = "") -> None:
         super().__init__(f"check {check} failed: {problem}", remedy)
         self.check = check
+        self.problem = problem
 
 
 class BudgetError(IntertwineError):

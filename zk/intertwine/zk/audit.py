@@ -183,7 +183,7 @@ class _Audit:
     def _retraced(self, check: str) -> str:
         if check in self._history.findings:
             raise _CheckError(self._history.findings[check])
-        return f"{self._history.judged[check]} entries"
+        return f"entries judged: {self._history.judged[check]}"
 
     def _releases(self) -> str:
         detail = self._retraced("release")

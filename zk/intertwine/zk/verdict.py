@@ -44,7 +44,7 @@ CHECKS: tuple[Check, ...] = (
         6,
         "plan",
         "Plans are signed with the log's key, for this deployment and enrolled participants; rounds open "
-        "only for planned runs, in order, from the latest parameters, for all participants, with a fresh nonce.",
+        "only for planned runs, in order, from the latest parameters, for everyone, with a fresh nonce.",
         "enrolment",
     ),
     Check(

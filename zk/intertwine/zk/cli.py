@@ -1,0 +1,184 @@
+"""`intertwine audit`: verify a bundle on any machine, and say in plain words what it means.
+
+Exit codes: 0 all checks passed, 1 a check failed, 2 unusable input.
+"""
+
+import dataclasses
+import json
+import math
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from intertwine.protocols.accounting import Assurance
+from intertwine.protocols.errors import InputError
+from intertwine.protocols.files import read_bounded, write_atomic
+from intertwine.zk.audit import verify_bundle
+from intertwine.zk.privacy import ALL_TASKS, PrivacyRow
+from intertwine.zk.verdict import Status, Verdict
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+_MAX_KEY_FILE_BYTES = 1024
+_MARKS = {
+    Status.PASSED: ("pass", "green"),
+    Status.FAILED: ("FAIL", "bold red"),
+    Status.NOT_REACHED: ("not reached", "yellow"),
+}
+_PROTECTED = {
+    Assurance.PROVEN_PARTICIPANT: "all data, proven",
+    Assurance.PROVEN_RECORD: "a record, proven",
+    Assurance.ATTESTED_RECORD: "a record, its word",
+}
+
+
+@app.callback()
+def audit() -> None:
+    """Verify what a federation did, from files alone."""
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", show_default=False)],
+    log_key: Annotated[
+        str | None,
+        typer.Option(
+            help="The log's public key, or a file that holds it, from a source other than the bundle.",
+            metavar="HEX_OR_FILE",
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the verdict to this file.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Check a bundle's log, proofs, models and privacy figures; exit code 1 if anything is wrong."""
+    key = None if log_key is None else _read_key(log_key)
+    errors = Console(stderr=True)
+    columns = TextColumn("Checking proofs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("proofs", total=None)
+        verdict = verify_bundle(
+            bundle, key, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    if json_file is not None:
+        write_atomic(json_file, verdict_to_json(verdict))
+    _print(verdict, Console(highlight=False, soft_wrap=False))
+    raise typer.Exit(0 if verdict.passed else 1)
+
+
+def verdict_to_json(verdict: Verdict) -> bytes:
+    """The verdict as JSON. An infinite epsilon is the number 1e999, which every parser reads as infinity."""
+    document = {"version": "intertwine/verdict/v1", **dataclasses.asdict(verdict)}
+    tokens = json.JSONEncoder(indent=2).iterencode(document)
+    return ("".join("1e999" if token == "Infinity" else token for token in tokens) + "\n").encode()  # noqa: S105
+
+
+def _read_key(value: str) -> str:
+    """The key given on the command line or in the file named there."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", value):
+        content = read_bounded(Path(value), _MAX_KEY_FILE_BYTES).decode(errors="replace").strip()
+        if not re.fullmatch("[0-9a-fA-F]{64}", content):
+            raise InputError(
+                f"--log-key: {value} does not hold a key of 64 hexadecimal digits.",
+                "Give the log's public key as the coordinator published it.",
+            )
+        value = content
+    return value.lower()
+
+
+def _print(verdict: Verdict, console: Console) -> None:
+    console.print(_checks_table(verdict))
+    if verdict.privacy:
+        console.print(_privacy_table(verdict))
+        for line in _privacy_notes(verdict):
+            console.print(line)
+    console.print(_conclusion(verdict))
+
+
+def _checks_table(verdict: Verdict) -> Table:
+    table = Table("#", "check", "result", "detail", title="Checks", title_justify="left")
+    for check in verdict.checks:
+        mark, style = _MARKS[check.status]
+        table.add_row(str(check.number), check.name, Text(mark, style), _printable(check.detail))
+    return table
+
+
+def _privacy_table(verdict: Verdict) -> Table:
+    table = Table(title="Privacy, over everything ever released", title_justify="left")
+    for heading in ("participant", "task", "protects", "epsilon", "delta", "releases", "invalid", "aborted"):
+        table.add_column(
+            heading, justify="left" if heading in {"participant", "task", "protects"} else "right"
+        )
+    for row in verdict.privacy:
+        numbers = (row.releases, row.invalid_releases, row.aborts)
+        table.add_row(
+            row.participant,
+            "all" if row.task == ALL_TASKS else row.task,
+            _PROTECTED[row.assurance],
+            Text("∞", "bold red") if math.isinf(row.guarantee.epsilon) else f"{row.guarantee.epsilon:.3g}",
+            f"{row.guarantee.delta:.0e}",
+            *map(str, numbers),
+        )
+    return table
+
+
+def _privacy_notes(verdict: Verdict) -> list[Text]:
+    """What the figures do not say by themselves."""
+    modes = ", ".join(verdict.beacon_modes) or "none"
+    notes = [
+        Text(
+            "Neighbouring data sets differ by zeroing out one participant or one record. Proven figures rest "
+            f"on the proofs' computational soundness and on the beacon (mode {modes}: safe against a "
+            "participant alone, not against one that colludes with the coordinator). Figures marked 'its word' "
+            "rest on the participant clipping each record."
+        )
+    ]
+    for row in verdict.privacy:
+        reason = _no_protection(row)
+        if reason:
+            notes.append(Text(f"Warning: {row.participant}, {_PROTECTED[row.assurance]}: {reason}", "yellow"))
+    return notes
+
+
+def _no_protection(row: PrivacyRow) -> str:
+    """Why a row's figure protects nothing; empty if it does."""
+    if math.isinf(row.guarantee.epsilon):
+        return "a release without a valid proof may have revealed anything."
+    if row.guarantee.precision_delta >= row.guarantee.delta:
+        return (
+            f"at this epsilon the noise's finite precision alone allows a delta of "
+            f"{row.guarantee.precision_delta:.1e}; the figure gives no protection."
+        )
+    return ""
+
+
+def _conclusion(verdict: Verdict) -> Text:
+    counts = verdict.counts
+    scope = (
+        f"{counts.entries} entries, {counts.rounds} rounds; proofs verified: {counts.proofs_verified}; "
+        f"rejections reproduced: {counts.proofs_rejected}."
+    )
+    if not verdict.passed:
+        failed = ", ".join(
+            f"{check.number} {check.name}" for check in verdict.checks if check.status is Status.FAILED
+        )
+        return Text.assemble(
+            ("FAIL", "bold red"), f": this bundle is not to be trusted. Failed: {failed}. {scope}"
+        )
+    if verdict.self_asserted:
+        note = (
+            f"\nThe log's key is the bundle's own word. Compare it with the coordinator's: {verdict.log_key}"
+        )
+        return Text.assemble(("PASS", "bold green"), f": {scope}", (note, "yellow"))
+    return Text.assemble(("PASS", "bold green"), f": {scope} Signed with the key you gave.")
+
+
+def _printable(text: str) -> Text:
+    """Text from a bundle, without control characters that a terminal would obey."""
+    return Text("".join(character if character.isprintable() else "?" for character in text))
