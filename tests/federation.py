@@ -1,6 +1,6 @@
 """A federation in memory that can misbehave: the real coordinator and participants, without processes.
 
-Replies can be altered, withheld or replayed by `tamper`; everything else is the production code, proofs included.
+Replies can be altered, withheld or replayed by `tamper`; all else is the production code, proofs included.
 """
 
 from collections.abc import Callable, Mapping

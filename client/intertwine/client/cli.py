@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from intertwine.models.registry import task as find_task
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
@@ -18,6 +17,7 @@ from intertwine.client.home import Home
 from intertwine.client.ledger import Ledger, SlotRow, Spent
 from intertwine.client.predict import predict as make_prediction
 from intertwine.client.run import run_agent
+from intertwine.models.registry import task as find_task
 from intertwine.protocols.errors import InputError
 
 app = typer.Typer(help="Take part: enrol, run rounds, see the budget, predict.", no_args_is_help=True)
@@ -33,8 +33,7 @@ def enroll(
     coordinator: Annotated[str, typer.Option(help="The coordinator's address: https://host:port.")],
     token: Annotated[str, typer.Option(help="The invitation token.")],
     data: Annotated[list[str], typer.Option(help="A task's data as TASK=FILE; once for each task.")],
-    home: JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-HomeOption = _DEFAULT_HOME,
+    home: HomeOption = _DEFAULT_HOME,
 ) -> None:
     """Register this machine with a coordinator that invited it."""
     settings = enrol(Home(home), coordinator, token, _data_files(data))
@@ -45,16 +44,14 @@ HomeOption = _DEFAULT_HOME,
 
 
 @app.command()
-def run(home: JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-HomeOption = _DEFAULT_HOME) -> None:
+def run(home: HomeOption = _DEFAULT_HOME) -> None:
     """Serve rounds until Ctrl-C or SIGTERM."""
     log_to_screen()
     run_agent(Home.open(home), stop_on_signals())
 
 
 @app.command()
-def budget(home: JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-HomeOption = _DEFAULT_HOME, as_json: JsonOption = False) -> None:
+def budget(home: HomeOption = _DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Show what every task has cost so far, and what that figure rests on."""
     opened = Home.open(home)
     ledger = Ledger(opened.ledger)
@@ -80,8 +77,7 @@ HomeOption = _DEFAULT_HOME, as_json: JsonOption = False) -> None:
 @app.command()
 def predict(
     task: Annotated[str, typer.Argument(help="The task whose model to use.")],
-    home: JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-HomeOption = _DEFAULT_HOME,
+    home: HomeOption = _DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch a published model, check it against the signed log, and apply it to our own records."""

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import load_pem_x509_certificate
-from intertwine.models.registry import task as find_task
 
 from intertwine.client.control import pinned, request, unauthenticated
 from intertwine.client.home import AgentSettings, Home, TaskSettings
 from intertwine.client.supernode import create_node_key
+from intertwine.models.registry import task as find_task
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest, Invitation
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.files import make_private_directory, write_atomic, write_private

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime
-from intertwine.models.registry import task as find_task
 
 from intertwine.client.control import pinned, request
 from intertwine.client.home import Home
+from intertwine.models.registry import task as find_task
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import Publication
 from intertwine.protocols.errors import InputError, VerificationError

@@ -4,13 +4,12 @@ import logging
 import threading
 from collections.abc import Mapping
 
-from intertwine.models.registry import task as find_task
-
 from intertwine.client.executor import Executor
 from intertwine.client.home import AgentSettings, Home
 from intertwine.client.ledger import Ledger
 from intertwine.client.participant import Identity, JoinedTask, Participant, Releaser, honest_release
 from intertwine.client.supernode import SuperNode
+from intertwine.models.registry import task as find_task
 from intertwine.protocols.errors import InputError
 
 _log = logging.getLogger(__name__)
