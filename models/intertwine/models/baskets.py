@@ -1,0 +1,90 @@
+"""Customers and the items they bought: from a participant's file to baskets, and its own local model."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intertwine.models.catalogue import ITEMS, catalogue
+from intertwine.models.table import read_rows
+from intertwine.protocols.errors import InputError
+
+MAX_CUSTOMERS = 50_000
+NEGATIVES = 99
+RIDGE = 300.0
+"""EASE's L2 penalty."""
+
+
+@dataclass(frozen=True)
+class Baskets:
+    """What customers bought. customers: sorted, n of them. full: shape (n, 1000), 1.0 where bought.
+
+    held_out: shape (n,), the item that each bought last, or -1 for a customer with a single item.
+    """
+
+    customers: tuple[str, ...]
+    full: NDArray[np.float32]
+    held_out: NDArray[np.int64]
+
+    @property
+    def training(self) -> NDArray[np.float32]:
+        """`full` without the held-out items."""
+        baskets = self.full.copy()
+        rows = np.flatnonzero(self.held_out >= 0)
+        baskets[rows, self.held_out[rows]] = 0.0
+        return baskets
+
+
+def load(path: Path) -> Baskets:
+    """Read `customer,item`, in the order of purchase; an item bought again counts where it first stands.
+
+    Items outside the public catalogue are left out, since no shared model can know them; a customer with
+    none inside is no record. InputError if nothing is left.
+    """
+    index = catalogue().index
+    bought: dict[str, dict[int, None]] = {}
+    for row in read_rows(path, ["customer", "item"]):
+        customer, item = row.text("customer"), index.get(row.text("item").upper())
+        if item is not None:
+            bought.setdefault(customer, {})[item] = None
+    if not bought:
+        raise InputError(f"{path} holds no item of the catalogue.", "Use the catalogue's stock codes.")
+    if len(bought) > MAX_CUSTOMERS:
+        problem = f"{path} has {len(bought)} customers, more than {MAX_CUSTOMERS}."
+        raise InputError(problem, "Choose a part of them.")
+    customers = tuple(sorted(bought))
+    full = np.zeros((len(customers), ITEMS), dtype=np.float32)
+    held_out = np.full(len(customers), -1)
+    for number, customer in enumerate(customers):
+        items = list(bought[customer])
+        full[number, items] = 1.0
+        if len(items) > 1:
+            held_out[number] = items[-1]
+    return Baskets(customers, full, held_out)
+
+
+def candidates(records: Baskets, row: int) -> NDArray[np.int64]:
+    """The held-out item of one customer, then 99 items that it did not buy (fewer if there are fewer).
+
+    Drawn from the customer's name, so that every evaluation asks the same question.
+    """
+    others = np.flatnonzero(records.full[row] == 0.0)
+    seed = hashlib.sha256(records.customers[row].encode()).digest()
+    sampled = np.random.default_rng(list(seed)).permutation(others)[:NEGATIVES]
+    return np.concatenate([records.held_out[row : row + 1], sampled])
+
+
+def ease(baskets: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Scores of all items for each of these customers, shape (n, 1000), learned from these customers alone.
+
+    EASE: the closed-form item-to-item regression with a zero diagonal (Steck 2019, eq. 8).
+    """
+    gram = (baskets.T @ baskets).astype(np.float64)
+    gram[np.diag_indices(ITEMS)] += RIDGE
+    inverse = np.linalg.inv(gram)
+    weights = inverse / -np.diag(inverse)
+    weights[np.diag_indices(ITEMS)] = 0.0
+    scores: NDArray[np.float64] = baskets @ weights
+    return scores

@@ -1,0 +1,176 @@
+"""Next week's units of each product, by a small LSTM. A record is a product's whole weekly series."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from intertwine.models import clipping as clip
+from intertwine.models import lstm, series
+from intertwine.models.lstm import LSTM
+from intertwine.models.onnx_graph import Graph, model_metadata
+from intertwine.models.series import Series, Windows
+from intertwine.models.task import Arrays, Clipping, Evaluation, Parameters, Update
+
+SHRINK = 0.85
+"""What the untrained model multiplies the level by: demand is skewed, its median is below its mean."""
+ERROR_UNIT = 6.5
+"""Errors count in units of 6.5 sqrt(mean + 1), between relative error and units, for losses near one."""
+_SERIES_AT_ONCE = 32
+"""Speed only: series in one backward pass, few enough for the processor's cache."""
+
+
+class ForecastTask:
+    """LSTM forecaster; DP-SGD with one clipped gradient a series and every series in the lot."""
+
+    name = "forecast"
+    version = 1
+    record = "a weekly series (one SKU)"
+    dimension = lstm.DIMENSION
+    metric_name = "WAPE"
+    higher_is_better = False
+    baseline_name = "median of the last 8 weeks"
+
+    def load(self, path: Path) -> Series:
+        """Read `sku,week,units`; see `series.load`."""
+        return series.load(path)
+
+    def initial_parameters(self) -> Parameters:
+        """The untrained LSTM, which forecasts 0.85 times the level."""
+        return lstm.initial_parameters()
+
+    def update(self, parameters: Parameters, records: Series, clipping: Clipping) -> Update:
+        """Minus the clipped gradient of each series' mean scaled error, summed over the series."""
+        module = LSTM.from_vector(parameters)
+        total = np.zeros(self.dimension, dtype=np.int64)
+        for start in range(0, len(records.skus), _SERIES_AT_ONCE):
+            rows = slice(start, start + _SERIES_AT_ONCE)
+            windows = series.training_windows(records, rows)
+            unit = error_unit(records)[rows]
+            gradients = lstm.series_gradients(
+                module,
+                series.features(windows.units, windows.week),
+                partial(scaled_error, windows=windows, unit=unit),
+            )
+            total += clip.quantize(-gradients.double().numpy(), clipping).sum(axis=0)
+        return clip.project(total, clipping.update_bound)
+
+    def evaluate(self, parameters: Parameters, records: Series) -> Evaluation:
+        """Scaled error and WAPE of one-step forecasts over the last 12 weeks."""
+        windows = series.test_windows(records)
+        inputs = series.features(windows.units, windows.week)
+        with torch.no_grad():
+            output = LSTM.from_vector(parameters)(inputs.flatten(0, 1)).view(windows.target.shape)
+        loss = float(scaled_error(output, windows, error_unit(records)).mean())
+        median = np.median(windows.units[..., -series.LEVEL_WEEKS :].numpy(), axis=-1)
+        return Evaluation(
+            loss,
+            _wape(forecast(output, windows.units), windows.target),
+            _wape(torch.from_numpy(median), windows.target),
+        )
+
+    def export(self, parameters: Parameters, metadata: Mapping[str, str]) -> bytes:
+        """ONNX: `units` (batch, 12) and `week` (batch,), the week to forecast, to `forecast` (batch,)."""
+        graph = Graph(self.name)
+        units = graph.input("units", lstm.STEPS)
+        level, inputs = _graph_features(graph, units, graph.input("week"))
+        output = _graph_lstm(graph, inputs, LSTM.from_vector(parameters, torch.float64))
+        ratio = graph.node("Mul", graph.node("Exp", output), graph.constant(SHRINK))
+        units_ahead = graph.node("Mul", ratio, level)
+        graph.output(graph.node("Squeeze", units_ahead, graph.constant([1])), "forecast")
+        return graph.serialize(model_metadata(self.name, metadata))
+
+    def inputs(self, records: Series) -> Arrays:
+        """The latest 12 weeks of every series, to forecast the week after the file's last."""
+        week = np.full(len(records.skus), records.end_week, dtype=np.float64)
+        return {"units": records.units[:, -lstm.STEPS :], "week": week}
+
+    def reference(self, parameters: Parameters, inputs: Arrays) -> Arrays:
+        """The torch module's forecasts in units, in float64."""
+        units = torch.tensor(inputs["units"], dtype=torch.float64)
+        week = torch.tensor(inputs["week"], dtype=torch.float64)
+        with torch.no_grad():
+            output = LSTM.from_vector(parameters, torch.float64)(series.features(units, week))
+        return {"forecast": forecast(output, units).numpy()}
+
+    def describe(self, records: Series, outputs: Arrays) -> list[str]:
+        """Next week's units of the five largest forecasts, beside the recent mean."""
+        ahead = outputs["forecast"].astype(np.float64)
+        recent = records.units[:, -series.LEVEL_WEEKS :].mean(axis=1)
+        monday = (series.EPOCH + timedelta(weeks=records.end_week)).isoformat()
+        lines = [f"Units in the week of {monday}, the five largest of {len(ahead)} SKUs:"]
+        for row in np.argsort(-ahead, kind="stable")[:5]:
+            mean = f"{recent[row]:.0f} a week in the last {series.LEVEL_WEEKS}"
+            lines.append(f"{records.skus[row]}: {ahead[row]:.0f} ({mean})")
+        return lines
+
+
+def forecast(output: Tensor, units: Tensor) -> Tensor:
+    """Units ahead from the LSTM's output (...) and its window (..., 12)."""
+    return torch.exp(output) * SHRINK * series.level(units)
+
+
+def scaled_error(output: Tensor, windows: Windows, unit: Tensor) -> Tensor:
+    """Each series' mean absolute error in its own unit: outputs (s, n) and units (s,) to (s,)."""
+    return (forecast(output, windows.units) - windows.target).abs().mean(dim=1) / unit
+
+
+def error_unit(records: Series) -> Tensor:
+    """The unit of each series' errors, shape (s,), from its training weeks alone."""
+    mean = records.units[:, : -series.TEST_WEEKS].mean(axis=1)
+    return torch.tensor(ERROR_UNIT * np.sqrt(mean + 1.0), dtype=torch.float32)
+
+
+def _wape(ahead: Tensor, target: Tensor) -> float:
+    """Weighted absolute percentage error: all units of error over all units sold."""
+    return float((ahead - target).abs().sum() / target.sum().clamp(min=1.0))
+
+
+def _graph_features(graph: Graph, units: str, week: str) -> tuple[str, str]:
+    """`series.level` as (batch, 1) and `series.features`, by the same formulas."""
+    first = graph.constant([lstm.STEPS - series.LEVEL_WEEKS])
+    recent = graph.node("Slice", units, first, graph.constant([lstm.STEPS]), graph.constant([1]))
+    level = graph.node("ReduceMean", recent, axes=[1], keepdims=1)
+    one = graph.constant(1.0)
+    log_level = graph.node("Log", graph.node("Add", level, one))
+    ratio = graph.node("Sub", graph.node("Log", graph.node("Add", units, one)), log_level)
+    centred = graph.node("Sub", log_level, graph.constant(series.LEVEL_CENTRE))
+    size = graph.node("Div", centred, graph.constant(series.LEVEL_SPREAD))
+    size = graph.node("Expand", size, graph.node("Shape", units))
+    steps = graph.constant(np.arange(1.0 - lstm.STEPS, 1.0))
+    weeks = graph.node("Add", graph.node("Unsqueeze", week, graph.constant([1])), steps)
+    phase = graph.node("Mul", weeks, graph.constant(series.PHASE))
+    # ONNX Runtime has no cosine in float64.
+    cosine = graph.node("Sin", graph.node("Add", phase, graph.constant(np.pi / 2)))
+    parts = [ratio, size, graph.node("Sin", phase), cosine]
+    last_axis = graph.constant([2])
+    return level, graph.node("Concat", *(graph.node("Unsqueeze", part, last_axis) for part in parts), axis=2)
+
+
+def _graph_lstm(graph: Graph, inputs: str, module: LSTM) -> str:
+    """`LSTM.forward` unrolled, with output (batch, 1).
+
+    ONNX's own LSTM operator runs in float32 only, and forecasts of thousands of units would then differ from
+    torch's by more than 1e-5.
+    """
+    weights = {name: value.detach().numpy() for name, value in module.named_parameters()}
+    weight_input = graph.constant(weights["weight_input"].T)
+    weight_hidden = graph.constant(weights["weight_hidden"].T)
+    projected = graph.node("Add", graph.node("MatMul", inputs, weight_input), graph.constant(weights["bias"]))
+    steps = graph.nodes("Split", lstm.STEPS, projected, axis=1)
+    state = cell = ""
+    for step in steps:
+        gate = graph.node("Squeeze", step, graph.constant([1]))
+        if state:
+            gate = graph.node("Add", gate, graph.node("MatMul", state, weight_hidden))
+        enter, forget, candidate, leave = graph.nodes("Split", 4, gate, axis=1)
+        new = graph.node("Mul", graph.node("Sigmoid", enter), graph.node("Tanh", candidate))
+        kept = graph.node("Mul", graph.node("Sigmoid", forget), cell) if cell else ""
+        cell = graph.node("Add", kept, new) if kept else new
+        state = graph.node("Mul", graph.node("Sigmoid", leave), graph.node("Tanh", cell))
+    head = graph.node("MatMul", state, graph.constant(weights["weight_head"][:, None]))
+    return graph.node("Add", head, graph.constant(weights["bias_head"]))

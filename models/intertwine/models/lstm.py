@@ -1,0 +1,117 @@
+"""A small LSTM and its exact per-series gradients.
+
+One bias per gate: a second one, as in cuDNN's layout, would add 64 coordinates that the noise fills and the
+model cannot use.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from intertwine.models.task import Parameters
+
+INPUTS = 4
+HIDDEN = 16
+STEPS = 12
+GATES = 4 * HIDDEN
+DIMENSION = GATES * (INPUTS + HIDDEN) + GATES + HIDDEN + 1
+
+
+@dataclass(frozen=True)
+class Unrolled:
+    """One pass over n windows. gates[t]: pre-activations, shape (n, 64), of i, f, g, o in this order.
+
+    hidden[t]: the state before step t, shape (n, 16); hidden[STEPS] is the last. output: shape (n,).
+    """
+
+    gates: list[Tensor]
+    hidden: list[Tensor]
+    output: Tensor
+
+
+class LSTM(nn.Module):
+    """LSTM with 16 hidden units and a linear head on its last state (Hochreiter and Schmidhuber 1997)."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.weight_input = nn.Parameter(torch.zeros(GATES, INPUTS, dtype=dtype))
+        self.weight_hidden = nn.Parameter(torch.zeros(GATES, HIDDEN, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(GATES, dtype=dtype))
+        self.weight_head = nn.Parameter(torch.zeros(HIDDEN, dtype=dtype))
+        self.bias_head = nn.Parameter(torch.zeros(1, dtype=dtype))
+
+    @classmethod
+    def from_vector(cls, parameters: Parameters, dtype: torch.dtype = torch.float32) -> "LSTM":
+        """The module whose parameters, flattened in the order above, are `parameters`, shape (1361,)."""
+        module = cls(dtype)
+        nn.utils.vector_to_parameters(torch.tensor(parameters, dtype=dtype), module.parameters())
+        return module
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map windows, shape (n, 12, 4), to outputs, shape (n,)."""
+        return self.unroll(features).output
+
+    def unroll(self, features: Tensor) -> Unrolled:
+        """`forward`, keeping what per-series gradients need."""
+        state = features.new_zeros(len(features), HIDDEN)
+        cell = state
+        gates: list[Tensor] = []
+        hidden = [state]
+        for step in range(STEPS):
+            gate = features[:, step] @ self.weight_input.T + state @ self.weight_hidden.T + self.bias
+            enter, forget, candidate, leave = gate.chunk(4, dim=1)
+            cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(candidate)
+            state = torch.sigmoid(leave) * torch.tanh(cell)
+            gates.append(gate)
+            hidden.append(state)
+        return Unrolled(gates, hidden, state @ self.weight_head + self.bias_head)
+
+
+def initial_parameters() -> Parameters:
+    """Uniform in ±1/4 for the weights, 1 for the forget gate's bias, zero elsewhere; shape (1361,).
+
+    Drawn from SHAKE256 and not from a library's generator, so that no version of anything changes it. The
+    head is zero: the untrained model forecasts its documented multiple of the recent mean.
+    """
+    weights = GATES * (INPUTS + HIDDEN)
+    stream = hashlib.shake_256(b"intertwine LSTM initial weights 1").digest(4 * weights)
+    parameters = np.zeros(DIMENSION)
+    parameters[:weights] = np.frombuffer(stream, dtype="<u4") / 2**33 - 0.25
+    parameters[weights + HIDDEN : weights + 2 * HIDDEN] = 1.0
+    return parameters
+
+
+def series_gradients(module: LSTM, features: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """The gradient of each series' own loss, shape (s, 1361).
+
+    features: shape (s, n, 12, 4), n windows of each of s series. loss: maps outputs, shape (s, n), to one
+    loss a series, shape (s,); a series' loss must depend on its own outputs only.
+
+    A weight's gradient is a sum over windows and steps of (gate gradient) times (gate input), so one
+    backward pass to the gates and one batched matrix product give it for each series apart: no gradient per
+    window is ever formed. The tests compare it with torch.func and with Opacus.
+    """
+    series, windows = features.shape[:2]
+    unrolled = module.unroll(features.flatten(0, 1))
+    total = loss(unrolled.output.view(series, windows)).sum()
+    *gates, output = torch.autograd.grad(total, [*unrolled.gates, unrolled.output])
+
+    def per_series(steps: list[Tensor]) -> Tensor:
+        return torch.stack(steps, dim=1).view(series, windows * STEPS, -1)
+
+    gate = per_series(gates)
+    hidden = per_series(unrolled.hidden[:-1]).detach()
+    last = unrolled.hidden[-1].detach().view(series, windows, HIDDEN)
+    output = output.view(series, windows)
+    parts = [
+        (gate.mT @ features.flatten(1, 2)).flatten(1),
+        (gate.mT @ hidden).flatten(1),
+        gate.sum(dim=1),
+        torch.einsum("sn,snh->sh", output, last),
+        output.sum(dim=1, keepdim=True),
+    ]
+    return torch.cat(parts, dim=1)

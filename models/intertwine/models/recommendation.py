@@ -1,0 +1,168 @@
+"""What a customer may buy next. A record is a customer.
+
+The shared part is public item descriptions and the items' popularity, which one noised release of counts
+gives. The local part is the participant's own item-to-item model; it never leaves the participant and enters
+the exported graph as an input.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from intertwine.models import baskets as data
+from intertwine.models import clipping as clip
+from intertwine.models.baskets import Baskets
+from intertwine.models.catalogue import ITEMS, catalogue
+from intertwine.models.onnx_graph import DOUBLE, Graph, model_metadata
+from intertwine.models.recipes import RECIPES
+from intertwine.models.task import Arrays, Clipping, Evaluation, Parameters, Update
+
+TOP = 10
+POPULARITY_WEIGHT = 0.3
+LOCAL_CUSTOMERS = 100.0
+"""Own scores weigh sqrt(customers / 100): as much as the descriptions at 100 customers, more above."""
+FLOOR = 1.5 * RECIPES["recommendation"].noise * np.sqrt(3.0)
+"""Popularity below 1.5 noise deviations, for three participants, says nothing and counts as that much."""
+_TINY = 1e-12
+_RANK_STEPS = 1e6
+"""Scores closer than 1e-6 rank by position, so that rounding in the last bit moves no item."""
+_CUSTOMERS_AT_ONCE = 1024
+
+
+class RecommendationTask:
+    """Popularity by one release of clipped basket sums, blended with descriptions and local EASE scores."""
+
+    name = "recommendation"
+    version = 1
+    record = "a customer"
+    dimension = ITEMS
+    metric_name = "HR@10 of the blend (last item against 99 others)"
+    higher_is_better = True
+    baseline_name = "own EASE without sharing"
+
+    def load(self, path: Path) -> Baskets:
+        """Read `customer,item`; see `baskets.load`."""
+        return data.load(path)
+
+    def initial_parameters(self) -> Parameters:
+        """No popularity known: all items are at the floor and the blend ignores it."""
+        return np.zeros(ITEMS)
+
+    def update(self, parameters: Parameters, records: Baskets, clipping: Clipping) -> Update:
+        """The sum of the customers' clipped training baskets; it does not depend on the parameters."""
+        baskets = records.training
+        total = np.zeros(ITEMS, dtype=np.int64)
+        for start in range(0, len(baskets), _CUSTOMERS_AT_ONCE):
+            vectors = baskets[start : start + _CUSTOMERS_AT_ONCE].astype(np.float64)
+            total += clip.quantize(vectors, clipping).sum(axis=0)
+        return clip.project(total, clipping.update_bound)
+
+    def evaluate(self, parameters: Parameters, records: Baskets) -> Evaluation:
+        """Hit rate at 10 of the blend, with its cross-entropy among the 100 candidates as loss."""
+        inputs = _inputs(records.training)
+        scores = self.reference(parameters, inputs)["scores"].astype(np.float64)
+        own = inputs["local_scores"].astype(np.float64)
+        losses, hits, own_hits = [], [], []
+        for row in np.flatnonzero(records.held_out >= 0):
+            chosen = data.candidates(records, int(row))
+            losses.append(_cross_entropy(scores[row, chosen]))
+            hits.append(_hit(scores[row, chosen]))
+            own_hits.append(_hit(own[row, chosen]))
+        if not hits:
+            return Evaluation(0.0, 0.0, 0.0)
+        return Evaluation(float(np.mean(losses)), float(np.mean(hits)), float(np.mean(own_hits)))
+
+    def export(self, parameters: Parameters, metadata: Mapping[str, str]) -> bytes:
+        """ONNX: `basket` and `local_scores`, (batch, 1000), to `scores` and `items`, ranked, (batch, 1000).
+
+        Items are positions in the catalogue, best first; what the basket holds already is not left out.
+        """
+        graph = Graph(self.name)
+        basket = graph.input("basket", ITEMS)
+        local = graph.input("local_scores", ITEMS)
+        words = _graph_words(graph)
+        profile = graph.node("MatMul", basket, words)
+        likeness = graph.node("MatMul", profile, graph.node("Transpose", words, perm=[1, 0]))
+        shared = graph.node(
+            "Add", _graph_standardise(graph, likeness), graph.constant(popularity(parameters))
+        )
+        scores = graph.node("Add", shared, local)
+        steps = graph.node("Round", graph.node("Mul", scores, graph.constant(_RANK_STEPS)))
+        ranked = graph.nodes("TopK", 2, steps, graph.constant([ITEMS]), axis=1)[1]
+        graph.output(scores, "scores", ITEMS)
+        graph.output(ranked, "items", ITEMS, dtype=np.int64)
+        return graph.serialize(model_metadata(self.name, metadata))
+
+    def inputs(self, records: Baskets) -> Arrays:
+        """Every customer's whole basket and the participant's own scores for it."""
+        return _inputs(records.full)
+
+    def reference(self, parameters: Parameters, inputs: Arrays) -> Arrays:
+        """What torch computes for these inputs, in float64."""
+        basket = torch.tensor(inputs["basket"], dtype=torch.float64)
+        words = torch.tensor(catalogue().words)
+        shared = _standardise(basket @ words @ words.T) + torch.tensor(popularity(parameters))
+        scores = shared + torch.tensor(inputs["local_scores"], dtype=torch.float64)
+        ranked = torch.argsort(torch.round(scores * _RANK_STEPS), dim=1, descending=True, stable=True)
+        return {"scores": scores.numpy(), "items": ranked.numpy()}
+
+    def describe(self, records: Baskets, outputs: Arrays) -> list[str]:
+        """Five items for each of the first three customers that they do not have yet."""
+        names = catalogue().descriptions
+        lines = []
+        for row, customer in enumerate(records.customers[:3]):
+            new = [item for item in outputs["items"][row] if not records.full[row, item]][:5]
+            lines.append(f"Customer {customer}: {', '.join(names[item] for item in new)}")
+        return lines
+
+
+def popularity(parameters: Parameters) -> NDArray[np.float64]:
+    """What popularity adds to every customer's scores, shape (1000,): its standardised logarithm."""
+    logs = np.log(np.maximum(parameters, FLOOR))
+    centred = logs - logs.mean()
+    weighted: NDArray[np.float64] = POPULARITY_WEIGHT * centred / (np.sqrt(np.mean(centred**2)) + _TINY)
+    return weighted
+
+
+def _inputs(baskets: NDArray[np.float32]) -> Arrays:
+    weight = np.sqrt(len(baskets) / LOCAL_CUSTOMERS)
+    own = _standardise(torch.from_numpy(data.ease(baskets))).numpy()
+    return {"basket": baskets.astype(np.float64), "local_scores": weight * own}
+
+
+def _standardise(scores: Tensor) -> Tensor:
+    """Each row with mean zero and deviation one; a constant row becomes zero."""
+    centred = scores - scores.mean(dim=1, keepdim=True)
+    return centred / (centred.square().mean(dim=1, keepdim=True).sqrt() + _TINY)
+
+
+def _graph_standardise(graph: Graph, scores: str) -> str:
+    centred = graph.node("Sub", scores, graph.node("ReduceMean", scores, axes=[1], keepdims=1))
+    square = graph.node("Mul", centred, centred)
+    deviation = graph.node("Sqrt", graph.node("ReduceMean", square, axes=[1], keepdims=1))
+    return graph.node("Div", centred, graph.node("Add", deviation, graph.constant(_TINY)))
+
+
+def _graph_words(graph: Graph) -> str:
+    """The catalogue's word vectors; one entry in two hundred is not zero, so only those are stored."""
+    words = catalogue().words
+    places = np.argwhere(words)
+    empty = graph.node("ConstantOfShape", graph.constant(list(words.shape)))
+    zeros = graph.node("Cast", empty, to=DOUBLE)
+    return graph.node("ScatterND", zeros, graph.constant(places), graph.constant(words[tuple(places.T)]))
+
+
+def _hit(scores: NDArray[np.float64]) -> bool:
+    """Whether the first score is among the ten best; ties count half."""
+    others = scores[1:]
+    ahead = np.count_nonzero(others > scores[0]) + 0.5 * np.count_nonzero(others == scores[0])
+    return bool(ahead < TOP)
+
+
+def _cross_entropy(scores: NDArray[np.float64]) -> float:
+    """Minus the log softmax of the first score."""
+    return float(np.log(np.exp(scores - scores.max()).sum()) + scores.max() - scores[0])

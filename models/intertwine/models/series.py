@@ -1,0 +1,138 @@
+"""Weekly series of units: from a participant's file to the windows and features that the LSTM reads."""
+
+from dataclasses import dataclass
+from datetime import date
+from math import pi
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from intertwine.models.lstm import STEPS
+from intertwine.models.table import Row, read_rows
+from intertwine.protocols.errors import InputError
+
+LEVEL_WEEKS = 8
+"""A series' level is its mean over this many recent weeks."""
+TEST_WEEKS = 12
+"""The last weeks of each series are for evaluation, one step ahead; training never sees them."""
+MIN_WEEKS = STEPS + 1 + TEST_WEEKS
+MAX_UNITS = 10_000_000
+EPOCH = date(2000, 1, 3)
+"""The Monday that weeks are counted from."""
+
+_YEAR = 365.2425 / 7
+LEVEL_CENTRE = 3.0
+LEVEL_SPREAD = 2.0
+"""Public centre and spread of a series' log level."""
+PHASE = 2 * pi / _YEAR
+"""Radians of the year in one week."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Weekly units of some products.
+
+    skus: their names, sorted. first_week: weeks from EPOCH to the first column. units: shape (s, w), whole
+    numbers of at least zero.
+    """
+
+    skus: tuple[str, ...]
+    first_week: int
+    units: NDArray[np.float64]
+
+    @property
+    def end_week(self) -> int:
+        """The week after the last column."""
+        weeks: int = self.units.shape[1]
+        return self.first_week + weeks
+
+
+def load(path: Path) -> Series:
+    """Read `sku,week,units`, one row for each product and week; `week` is the ISO date of a Monday.
+
+    Every product must have every week of the file, zeros included: were gaps filled up to the other
+    products' weeks, one record would change the others.
+    """
+    cells: dict[str, dict[int, int]] = {}
+    for row in read_rows(path, ["sku", "week", "units"]):
+        series = cells.setdefault(row.text("sku"), {})
+        week = _week(row)
+        if week in series:
+            raise row.error("week", "this SKU has that week twice", "Add the units up in one row.")
+        series[week] = row.count("units", MAX_UNITS)
+    weeks = _calendar(path, cells)
+    skus = tuple(sorted(cells))
+    units = np.array([[cells[sku][week] for week in weeks] for sku in skus], dtype=np.float64)
+    return Series(skus, weeks.start, units)
+
+
+def _week(row: Row) -> int:
+    day = row.day("week")
+    if day.weekday() != 0 or day < EPOCH:
+        problem = f"{day.isoformat()} is not a Monday from {EPOCH.isoformat()} on"
+        raise row.error("week", problem, "Name each week by its Monday.")
+    return (day - EPOCH).days // 7
+
+
+def _calendar(path: Path, cells: dict[str, dict[int, int]]) -> range:
+    weeks = range(min(map(min, cells.values())), max(map(max, cells.values())) + 1)
+    if len(weeks) < MIN_WEEKS:
+        raise InputError(
+            f"{path} spans {len(weeks)} weeks, fewer than the {MIN_WEEKS} that training and testing need.",
+            "Export a longer history.",
+        )
+    for sku, series in cells.items():
+        if len(series) < len(weeks):
+            problem = f"{path}: SKU {sku} has {len(series)} of the file's {len(weeks)} weeks."
+            raise InputError(problem, "Give one row per SKU and week, with 0 units where nothing was sold.")
+    return weeks
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of s series and the week after each. float32.
+
+    units: shape (s, n, 12). week: shape (n,), the target's week from EPOCH. target: its units, shape (s, n).
+    """
+
+    units: Tensor
+    week: Tensor
+    target: Tensor
+
+
+def training_windows(series: Series, rows: slice) -> Windows:
+    """Every window of the chosen series whose target is before the test weeks."""
+    return _windows(series, series.units[rows, :-TEST_WEEKS], STEPS)
+
+
+def test_windows(series: Series) -> Windows:
+    """The twelve one-step-ahead windows of the last twelve weeks."""
+    return _windows(series, series.units, series.units.shape[1] - TEST_WEEKS)
+
+
+def _windows(series: Series, units: NDArray[np.float64], first_target: int) -> Windows:
+    # unfold gives the window and, as its last entry, the target.
+    spans = torch.tensor(units[:, first_target - STEPS :], dtype=torch.float32).unfold(1, STEPS + 1, 1)
+    week = torch.arange(first_target, units.shape[1], dtype=torch.float32) + series.first_week
+    return Windows(spans[..., :-1], week, spans[..., -1])
+
+
+def level(units: Tensor) -> Tensor:
+    """Mean of the last 8 weeks of each window: shape (..., 12) to (...)."""
+    return units[..., -LEVEL_WEEKS:].mean(dim=-1)
+
+
+def features(units: Tensor, week: Tensor) -> Tensor:
+    """What the LSTM reads: units (..., 12) and the target's week (...) to shape (..., 12, 4).
+
+    For each week of the window: log units against the log level, the log level, and the season of the week
+    after as sine and cosine.
+    """
+    log_level = torch.log1p(level(units))[..., None]
+    size = (log_level - LEVEL_CENTRE) / LEVEL_SPREAD
+    phase = (week[..., None] + torch.arange(1 - STEPS, 1)) * PHASE
+    parts = (torch.log1p(units) - log_level, size, torch.sin(phase), torch.cos(phase))
+    return torch.stack([part.expand_as(units) for part in parts], dim=-1)

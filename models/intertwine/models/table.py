@@ -1,0 +1,105 @@
+"""Participants' CSV files: bounded in size, checked cell by cell, refused with the row, column and remedy."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from intertwine.protocols.errors import InputError
+from intertwine.protocols.files import read_bounded
+
+MAX_BYTES = 64 * 2**20
+"""Largest participant file that is read, in bytes."""
+MAX_CELL = 200
+"""Longest cell, in characters."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a file. line: its line in the file, the header being line 1."""
+
+    path: Path
+    line: int
+    cells: dict[str, str]
+
+    def error(self, column: str, problem: str, remedy: str) -> InputError:
+        """An InputError that says where: `problem` completes the sentence begun by the place."""
+        return InputError(f"{self.path}, row {self.line}, column {column}: {problem}.", remedy)
+
+    def text(self, column: str) -> str:
+        """The cell, which must not be empty."""
+        cell = self.cells[column]
+        if not cell:
+            raise self.error(column, "the cell is empty", f"Give a value for {column} or remove the row.")
+        if len(cell) > MAX_CELL:
+            raise self.error(column, f"the cell is longer than {MAX_CELL} characters", "Shorten it.")
+        return cell
+
+    def choice(self, column: str, choices: Sequence[str]) -> int:
+        """The index of the cell among `choices`, letter case ignored."""
+        cell = self.text(column).lower()
+        if cell not in choices:
+            raise self.error(column, f"{cell!r} is not known", f"Use one of: {', '.join(choices)}.")
+        return choices.index(cell)
+
+    def day(self, column: str) -> date:
+        """The cell as a date, written YYYY-MM-DD."""
+        cell = self.text(column)
+        try:
+            return date.fromisoformat(cell)
+        except ValueError as error:
+            raise self.error(column, f"{cell!r} is not a date", "Write dates as YYYY-MM-DD.") from error
+
+    def count(self, column: str, limit: int) -> int:
+        """The cell as a whole number from 0 to `limit`."""
+        cell = self.text(column)
+        if not (cell.isascii() and cell.isdigit() and len(cell) <= len(str(limit)) and int(cell) <= limit):
+            problem = f"{cell!r} is not a whole number from 0 to {limit}"
+            raise self.error(column, problem, "Correct the number or remove the row.")
+        return int(cell)
+
+
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Yield the rows of a CSV file that has at least `columns`; cells lose the space around them.
+
+    InputError if the file is too large, is not UTF-8, lacks a column, has no rows, or has a ragged row.
+    """
+    reader = csv.reader(io.StringIO(_decode(path), newline=""), strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        _check_header(path, header, columns)
+        empty = True
+        for cells in reader:
+            if not cells:
+                continue
+            if len(cells) != len(header):
+                problem = f"{path}, row {reader.line_num} has {len(cells)} cells, the header {len(header)}."
+                raise InputError(problem, "Check the commas and quotes in that row.")
+            empty = False
+            named = {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+            yield Row(path, reader.line_num, named)
+    except csv.Error as error:
+        problem = f"{path}, row {reader.line_num} is not valid CSV: {error}."
+        raise InputError(problem, "Check the quotes in that row.") from error
+    if empty:
+        raise InputError(f"{path} has no rows below its header.", "Export the data again.")
+
+
+def _decode(path: Path) -> str:
+    try:
+        return read_bounded(path, MAX_BYTES).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 text at byte {error.start}.", "Save it as UTF-8 CSV."
+        ) from error
+
+
+def _check_header(path: Path, header: list[str], columns: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in header]
+    if missing:
+        problem = f"{path} lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}."
+        raise InputError(problem, f"The first row must name the columns {', '.join(columns)}.")
+    if len(set(header)) != len(header):
+        raise InputError(f"{path} names a column twice.", "Remove the duplicate.")

@@ -1,0 +1,106 @@
+"""What a task is: the one interface between a model and the federation around it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Parameters: TypeAlias = NDArray[np.float64]
+"""A model's parameters as one vector, shape (d,)."""
+Update: TypeAlias = NDArray[np.int64]
+"""A participant's clipped sum before noise, shape (d,), in integer units."""
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+"""Named inputs or outputs of an exported model; the first axis is the batch."""
+
+Records = TypeVar("Records")
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """How far one record, and one participant, may move an update.
+
+    record_norm: L2 bound on one record's real vector, in the model's units, above 0.
+    record_bound: the same bound in integer units: the record-level sensitivity of an update.
+    update_bound: L2 bound on a participant's whole update, in integer units.
+    """
+
+    record_norm: float
+    record_bound: int
+    update_bound: int
+
+    @property
+    def scale(self) -> float:
+        """Integer units in one real unit."""
+        return self.record_bound / self.record_norm
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model does on a participant's held-out part.
+
+    loss: what training drives down. metric: the task's figure, see `Task.metric_name`.
+    baseline: the same figure for the trivial model `Task.baseline_name` on the same records.
+    """
+
+    loss: float
+    metric: float
+    baseline: float
+
+
+class Task(Protocol[Records]):
+    """A model that a federation can train, and what its participants' files mean.
+
+    version: counts changes of the definition; parameters of one version mean nothing to another.
+    record: what record-level privacy protects, in words fit to stand beside an epsilon.
+    dimension: d, the length of parameters and updates.
+    """
+
+    name: str
+    version: int
+    record: str
+    dimension: int
+    metric_name: str
+    higher_is_better: bool
+    baseline_name: str
+
+    def load(self, path: Path) -> Records:
+        """Read a participant's CSV; InputError names the row, the column and the remedy."""
+        ...
+
+    def initial_parameters(self) -> Parameters:
+        """Where every run starts, shape (d,); the same bits on every machine."""
+        ...
+
+    def update(self, parameters: Parameters, records: Records, clipping: Clipping) -> Update:
+        """The sum of one integer vector per training record, each of L2 norm at most `record_bound`.
+
+        The direction is the one to be added to the parameters. The sum is projected onto the ball of
+        radius `update_bound`; `clipping.project` says what that does to the record-level sensitivity.
+        """
+        ...
+
+    def evaluate(self, parameters: Parameters, records: Records) -> Evaluation:
+        """Loss, metric and baseline on the records' held-out part, which `update` never sees."""
+        ...
+
+    def export(self, parameters: Parameters, metadata: Mapping[str, str]) -> bytes:
+        """The model as ONNX: dynamic batch, standard operators, equal bytes for equal arguments.
+
+        metadata: written into the model's `metadata_props` beside the task's own name.
+        """
+        ...
+
+    def inputs(self, records: Records) -> Arrays:
+        """Inputs of the exported model for a participant's records, in the order of the records."""
+        ...
+
+    def reference(self, parameters: Parameters, inputs: Arrays) -> Arrays:
+        """What torch computes for these inputs: the exported model must agree to 1e-5."""
+        ...
+
+    def describe(self, records: Records, outputs: Arrays) -> list[str]:
+        """The exported model's outputs for `inputs(records)` as a few lines for people."""
+        ...
