@@ -149,12 +149,10 @@ class _Audit:
     def _entry_encoding(self) -> str:
         seen: set[bytes] = set()
         for index, data in enumerate(self._bundle.entries):
+            with _blaming(index):
+                self._entries.append(decode_entry(data))
             if data in seen:
                 raise _CheckError(Finding(index, "the entry occurs for the second time"))
-            try:
-                self._entries.append(decode_entry(data))
-            except InputError as error:
-                raise _CheckError(Finding(index, error.problem)) from error
             seen.add(data)
         return "all canonical, none twice"
 

@@ -96,7 +96,7 @@ def _print(verdict: Verdict, console: Console) -> None:
     console.print(_checks_table(verdict))
     if verdict.privacy:
         console.print(_privacy_table(verdict))
-        for line in _privacy_notes(verdict):
+        for line in privacy_notes(verdict):
             console.print(line)
     console.print(_conclusion(verdict))
 
@@ -128,15 +128,15 @@ def _privacy_table(verdict: Verdict) -> Table:
     return table
 
 
-def _privacy_notes(verdict: Verdict) -> list[Text]:
+def privacy_notes(verdict: Verdict) -> list[Text]:
     """What the figures do not say by themselves."""
     modes = ", ".join(verdict.beacon_modes) or "none"
     notes = [
         Text(
             "Neighbouring data sets differ by zeroing out one participant or one record. Proven figures rest "
             f"on the proofs' computational soundness and on the beacon (mode {modes}: safe against a "
-            "participant alone, not against one that colludes with the coordinator). Figures marked 'its word' "
-            "rest on the participant clipping each record."
+            "participant alone, not against one that colludes with the coordinator). Figures marked 'its "
+            "word' rest on the participant clipping each record."
         )
     ]
     for row in verdict.privacy:
