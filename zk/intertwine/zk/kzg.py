@@ -53,6 +53,8 @@ def decode_point(data: bytes) -> G1Point:
     Raises ValueError unless the bytes are the one canonical encoding of a point of the subgroup that is not
     the identity.
     """
+    if not isinstance(data, bytes) or len(data) != POINT_BYTES:
+        raise ValueError(f"not {POINT_BYTES} bytes")
     point = G1Point.from_compressed_bytes(data)
     if point == G1Point.identity() or encode_point(point) != data:
         raise ValueError("not the canonical encoding of a point other than the identity")

@@ -28,7 +28,6 @@ from intertwine.zk.commitment import (
     require_32_bytes,
 )
 from intertwine.zk.prover import Prover
-from intertwine.zk.randomness import Randomness
 from intertwine.zk.release_circuit import (
     page_columns,
     page_sizes,
@@ -123,7 +122,11 @@ def prove(
     except VerificationError as error:
         raise InputError(error.problem, error.remedy) from error
     _refuse_false_statement(statement, opening)
-    return _prover(statement, opening, progress).prove()
+    prover = _prover(statement, opening, progress)
+    proof = prover.prove()
+    if not prover.satisfied:
+        raise InputError("the witness does not satisfy the statement.", "Commit anew in the next slot.")
+    return proof
 
 
 def prove_unchecked(statement: ReleaseStatement, opening: Opening) -> bytes:
@@ -150,7 +153,9 @@ def verify(statement: ReleaseStatement, proof: bytes) -> None:
 
 
 def proof_size(dimension: int) -> int:
-    """Exact length in bytes of a proof for vectors of this dimension."""
+    """Exact length in bytes of a proof for vectors of this dimension; InputError outside 1..MAX_DIMENSION."""
+    if not 1 <= dimension <= MAX_DIMENSION:
+        raise InputError(f"dimension is {dimension}.", f"It must be from 1 to {MAX_DIMENSION}.")
     return verifier.proof_size(release_circuit(SIGMAS[0], dimension, 1))
 
 
@@ -199,7 +204,7 @@ def _prover(
             sampler(statement.sigma), statement.norm_bound, opening.random_bits, shared, opening.gradient
         ),
         transcript,
-        Randomness(b"prover", transcript.digest(), *opening.secrets),
+        opening.secrets,
         progress,
     )
 

@@ -115,15 +115,15 @@ def _replay(circuit: Circuit, transcript: Transcript, proof: bytes) -> _Challeng
             transcript.absorb(label, part)
         position += size * count
 
-    absorb("point", POINT_BYTES, len(circuit.witness) + len(circuit.multiplicities))
+    absorb("commitment", POINT_BYTES, len(circuit.witness) + len(circuit.multiplicities))
     by_name = {name: transcript.challenge(name) for name in ("alpha", "beta")}
-    absorb("point", POINT_BYTES, len(circuit.helpers))
+    absorb("commitment", POINT_BYTES, len(circuit.helpers))
     by_name["gamma"] = transcript.challenge("gamma")
-    absorb("point", POINT_BYTES, CHUNKS)
+    absorb("commitment", POINT_BYTES, CHUNKS)
     zeta = transcript.challenge("zeta")
-    absorb("scalar", SCALAR_BYTES, _scalar_count(circuit))
+    absorb("evaluation", SCALAR_BYTES, _scalar_count(circuit))
     v = transcript.challenge("v")
-    absorb("point", POINT_BYTES, _OPENINGS)
+    absorb("opening", POINT_BYTES, _OPENINGS)
     return _Challenges(by_name, zeta, v, transcript.challenge("rho"))
 
 
