@@ -6,12 +6,12 @@ import sys
 import time
 from pathlib import Path
 
+from rich.console import Console
+
 from deploy.demo.data import write_participant_files
 from deploy.demo.federation import Federation
 from deploy.demo.processes import Daemons, intertwine, show
-from deploy.demo.report import write_report
-from rich.console import Console
-
+from deploy.demo.report import shortcomings, write_report
 from intertwine.protocols.errors import IntertwineError
 
 
@@ -22,17 +22,22 @@ def main() -> int:
     output: Path = parser.parse_args().output
     console = Console()
     try:
-        _run(output, console)
+        problems = _run(output, console)
     except IntertwineError as error:
         Console(stderr=True, soft_wrap=True).print(f"Error: {error}", style="red", markup=False)
         return error.exit_code
     except KeyboardInterrupt:
         console.print("Interrupted; every process has been ended.")
         return 130
-    return 0
+    for problem in problems:
+        Console(stderr=True, soft_wrap=True).print(
+            f"Not as it should be: {problem}", style="red", markup=False
+        )
+    return 1 if problems else 0
 
 
-def _run(output: Path, console: Console) -> None:
+def _run(output: Path, console: Console) -> list[str]:
+    """Run everything; returns what did not go as the demo promises."""
     started = time.monotonic()
     shutil.rmtree(output, ignore_errors=True)
     (output / "logs").mkdir(parents=True)
@@ -43,9 +48,13 @@ def _run(output: Path, console: Console) -> None:
         federation.start()
         federation.train()
         predictions = federation.predictions()
+        federation.drill()
         budgets = federation.budgets()
         federation.export(bundle)
-    show(intertwine("audit", "verify", str(bundle), "--json", str(audit)))
+    show(
+        intertwine("audit", "verify", str(bundle), "--log-key", federation.log_key(), "--json", str(audit)),
+        (0, 1),
+    )
     report = write_report(
         output,
         data=data,
@@ -53,7 +62,9 @@ def _run(output: Path, console: Console) -> None:
         predictions=predictions,
         seconds=time.monotonic() - started,
     )
-    console.print(f"Report: [bold]{report}[/]  ({time.monotonic() - started:.0f} s)")
+    page = output / "report.html"
+    console.print(f"Report: [bold]{page}[/]  ({time.monotonic() - started:.0f} s)")
+    return shortcomings(report)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.demo.processes import Daemons, capture, free_port, intertwine, module, show
 from rich.console import Console
 
-DRILL = "recommendation-drill"
+from deploy.demo.processes import Daemons, capture, free_port, intertwine, module, show
+from intertwine.client.home import Home
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,9 @@ MEMBERS = (
     Member("corner-supply", "smb"),
     Member("redoubt-security", "security"),
 )
-# Run → task. The last run is the extra round in which the creator cheats.
-RUNS = {
-    "forecast": "forecast",
-    "recommendation": "recommendation",
-    "risk": "risk",
-    DRILL: "recommendation",
-}
+# Each task gets a run of its own name; the drill is the extra round in which the creator cheats.
+TASKS = ("forecast", "recommendation", "risk")
+DRILL, DRILL_TASK = "recommendation-drill", "recommendation"
 
 
 class Federation:
@@ -74,11 +70,13 @@ class Federation:
 
     def train(self) -> None:
         """Launch every run and follow it to its end."""
-        for run, task in RUNS.items():
-            if run == DRILL:
-                self._say("Extra round", "the creator's agent halves its noise and forges a proof")
-            home = str(self.coordinator())
-            show(intertwine("coordinator", "launch", task, "--run", run, "--home", home))
+        for task in TASKS:
+            self._launch(task, task)
+
+    def drill(self) -> None:
+        """One more round, in which the creator's agent is dishonest."""
+        self._say("Extra round", "the creator's agent halves its noise and forges a proof")
+        self._launch(DRILL, DRILL_TASK)
         show(intertwine("coordinator", "status", "--home", str(self.coordinator())))
 
     def predictions(self) -> list[dict[str, Any]]:
@@ -104,9 +102,17 @@ class Federation:
                 for member, text in zip(MEMBERS, printed, strict=True)
             }
 
+    def log_key(self) -> str:
+        """The key of the coordinator's log, as a participant pinned it at enrolment."""
+        return Home.open(self.agent(MEMBERS[0])).settings.deployment
+
     def export(self, bundle: Path) -> None:
         """Write the auditors' bundle."""
         show(intertwine("coordinator", "export", str(bundle), "--home", str(self.coordinator())))
+
+    def _launch(self, run: str, task: str) -> None:
+        home = str(self.coordinator())
+        show(intertwine("coordinator", "launch", task, "--run", run, "--home", home))
 
     def _enrol(self, member: Member) -> None:
         tasks = self._data[member.name]

@@ -33,15 +33,15 @@ def capture(command: Sequence[str]) -> str:
     result = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)  # noqa: S603
     if result.returncode != 0:
         message = result.stderr.strip() or result.stdout.strip()
-        raise FederationError(f"`{' '.join(command[:3])}` failed: {message}")
+        raise FederationError(f"`{_name(command)}` failed: {message}")
     return result.stdout.strip()
 
 
-def show(command: Sequence[str]) -> None:
-    """Run a command to its end with its output on this screen; FederationError if it fails."""
+def show(command: Sequence[str], expected: Sequence[int] = (0,)) -> None:
+    """Run a command to its end with its output on this screen; FederationError for another exit code."""
     result = subprocess.run(command, env=_environment(), check=False)  # noqa: S603
-    if result.returncode != 0:
-        raise FederationError(f"`{' '.join(command[:3])}` failed with exit code {result.returncode}.")
+    if result.returncode not in expected:
+        raise FederationError(f"`{_name(command)}` failed with exit code {result.returncode}.")
 
 
 class Daemons:
@@ -58,11 +58,10 @@ class Daemons:
         try:
             yield self
         finally:
-            handlers = {
-                number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
-            }
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
             self._end_all()
-            signal.signal(signal.SIGINT, handlers[signal.SIGINT])
+            signal.signal(signal.SIGINT, interrupt)
             signal.signal(signal.SIGTERM, previous)
 
     def start(self, name: str, command: Sequence[str]) -> None:
@@ -104,6 +103,10 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _name(command: Sequence[str]) -> str:
+    return " ".join([Path(command[0]).name, *command[1:3]])
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from deploy.demo.federation import DRILL, MEMBERS, RUNS
+
+from deploy.demo.federation import DRILL, MEMBERS, TASKS
 from deploy.demo.page import render
 from intertwine.models.registry import task as find_task
-
 from intertwine.models.task import Evaluation
 from intertwine.protocols.aggregation import parameters_from_bytes
 from intertwine.protocols.bundle import Bundle
@@ -32,6 +32,7 @@ from intertwine.protocols.entries import (
 from intertwine.protocols.files import write_atomic
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import RoundId, Slot
+from intertwine.zk.privacy import ALL_TASKS
 
 MAX_PARITY_DIFFERENCE = 1e-5
 SIMULATED_TASKS = ("risk",)
@@ -46,23 +47,44 @@ def write_report(
     budgets: Mapping[str, list[Json]],
     predictions: list[Json],
     seconds: float,
-) -> Path:
-    """Write report.json and report.html into `output`; returns the page's path."""
+) -> Json:
+    """Write report.json and report.html into `output`; returns what the former holds."""
     report = _Report(output, data).collect()
     audit = json.loads((output / "audit.json").read_text())
     report |= {
         "proofs": _proofs(report.pop("slots"), budgets),
-        "privacy": [_privacy(row) for row in audit["privacy"] if row["task"] != "*"],
-        "audit": audit,
+        "privacy": [_privacy(row) for row in audit["privacy"] if row["task"] != ALL_TASKS],
+        "audit": {
+            "verdict": "pass" if audit["passed"] else "fail",
+            "checks": audit["checks"],
+            "entries": audit["counts"]["entries"],
+            "log_key": audit["log_key"],
+        },
         "predictions": predictions,
         "seconds": round(seconds, 1),
     }
     # JSON has no infinity; 1e999 is a valid number that parses to it everywhere.
     text = json.dumps(report, indent=1).replace(": Infinity", ": 1e999")
     write_atomic(output / "report.json", text.encode())
-    page = output / "report.html"
-    write_atomic(page, render(report).encode())
-    return page
+    write_atomic(output / "report.html", render(report).encode())
+    return report
+
+
+def shortcomings(report: Json) -> list[str]:
+    """What the demo promises and this run did not show, in sentences."""
+    caught = {(row["participant"], row["run"]) for row in report["proofs"]["rejected"]}
+    cheaters = {(member.name, DRILL) for member in MEMBERS if member.dishonest}
+    found = []
+    if report["audit"]["verdict"] != "pass":
+        found.append("the audit failed.")
+    if caught != cheaters:
+        found.append(f"rejected were {sorted(caught)}, not {sorted(cheaters)}.")
+    found += [
+        f"the ONNX file of {task} differs from torch by {row['max_abs_difference']:g}."
+        for task, row in report["onnx"].items()
+        if row["max_abs_difference"] > MAX_PARITY_DIFFERENCE
+    ]
+    return found
 
 
 class _Report:
@@ -78,12 +100,11 @@ class _Report:
         self._data = data
         self._records = {
             task: [find_task(task).load(files[task]) for files in data.values() if task in files]
-            for task in dict.fromkeys(RUNS.values())
+            for task in TASKS
         }
 
     def collect(self) -> Json:
         """Everything but what the agents and the auditor contribute."""
-        honest = {run: task for run, task in RUNS.items() if run != DRILL}
         return {
             "version": "intertwine/demo-report/v1",
             "participants": [
@@ -91,8 +112,8 @@ class _Report:
                 for member in MEMBERS
             ],
             "simulated": list(SIMULATED_TASKS),
-            "tasks": {task: self._task(run) for run, task in honest.items()},
-            "onnx": {task: self._onnx(run) for run, task in honest.items()},
+            "tasks": {task: self._task(task) for task in TASKS},
+            "onnx": {task: self._onnx(task) for task in TASKS},
             "rounds": self._rounds(),
             "slots": self._slots(),
         }
@@ -233,4 +254,7 @@ def _proofs(slots: list[Json], budgets: Mapping[str, list[Json]]) -> Json:
 
 
 def _privacy(row: Json) -> Json:
-    return {**row, "record": find_task(row["task"]).record}
+    """One row of the audit's account, flat, with what the task's record-level figure protects."""
+    flat = {**row, **row["guarantee"], "record": find_task(row["task"]).record}
+    del flat["guarantee"]
+    return flat

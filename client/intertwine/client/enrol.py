@@ -13,7 +13,7 @@ from intertwine.client.supernode import create_node_key
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest, Invitation
 from intertwine.protocols.errors import FederationError, InputError
-from intertwine.protocols.files import make_private_directory, write_atomic, write_private
+from intertwine.protocols.files import make_private_directory, read_bounded, write_atomic, write_private
 from intertwine.protocols.settings import write_settings
 from intertwine.protocols.signing import SigningKey
 
@@ -62,10 +62,12 @@ def _pin_authority(home: Home, coordinator: str, expected: str) -> None:
 
 
 def _keys(home: Home) -> tuple[SigningKey, str]:
-    """Fresh keys: the signing key, and the SuperNode's public key as an OpenSSH line."""
-    signing_key = SigningKey.generate()
-    signing_key.write(home.signing_key_file)
-    return signing_key, create_node_key(home.node_key).decode().strip()
+    """The signing key, and the SuperNode's public key as an OpenSSH line; a second try uses the same keys."""
+    public = home.node_key.with_suffix(".key.pub")
+    if not public.exists():
+        SigningKey.generate().write(home.signing_key_file)
+        write_atomic(public, create_node_key(home.node_key))
+    return home.signing_key, read_bounded(public, MAX_SMALL_ANSWER_BYTES).decode().strip()
 
 
 def _settings(answer: EnrolmentAnswer, coordinator: str, data: Mapping[str, Path]) -> AgentSettings:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from intertwine.models.registry import task as find_task
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from intertwine.models.registry import task as find_task
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.plan import Plan
 from intertwine.server.enrolment import invite as make_invitation
@@ -146,8 +146,12 @@ def _show_cost(plan: Plan) -> None:
     )
     console.print(
         f"Each participant spends epsilon {record.epsilon:.2f} for {find_task(plan.task).record} (attested) "
-        f"and {whole.epsilon:.2f} as a whole (proven), at delta {plan.delta}, zero-out adjacency."
+        f"and {whole.epsilon:.3g} for all its data (proven), at delta {plan.delta}, zero-out adjacency."
     )
+    if whole.precision_delta >= whole.delta:
+        console.print(
+            "The proven figure protects no participant as a whole: the proof is that noise is honest."
+        )
 
 
 def _follow(store: Store, plan: Plan) -> None:

@@ -3,10 +3,10 @@
 import secrets
 from collections.abc import Callable
 
-from intertwine.models.registry import task as find_task
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from intertwine.models.registry import task as find_task
 from intertwine.protocols import enrolment
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
@@ -77,7 +77,7 @@ def enrol(
                 tasks=invitation.tasks,
                 signing_key=request.signing_key,
                 node_key=request.node_key,
-                node_id=node_id,
+                node_id=str(node_id),
                 access_digest=sha256(bytes.fromhex(access_token)),
             )
         )

@@ -8,7 +8,6 @@ from typing import Any
 
 from intertwine.models.recipes import recipe
 from intertwine.models.registry import task as find_task
-
 from intertwine.protocols.aggregation import parameters_to_bytes
 from intertwine.protocols.entries import Failure, PlanEntry
 from intertwine.protocols.errors import InputError, IntertwineError

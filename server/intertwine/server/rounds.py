@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from intertwine.models.registry import task as find_task
 from numpy.typing import NDArray
 
+from intertwine.models.registry import task as find_task
 from intertwine.protocols.aggregation import (
     ServerOptimizer,
     aggregate,
@@ -131,7 +131,7 @@ class RunDriver:
         members = {}
         for name in plan.participants:
             participant = self._store.participant(name)
-            members[participant.node_id] = _Member(participant, Slot(round=identity, participant=name))
+            members[int(participant.node_id)] = _Member(participant, Slot(round=identity, participant=name))
         parameters = parameters_to_bytes(self._optimizer.parameters)
         current = _Round(identity, parameters, secrets.token_bytes(32), members)
         self._store.record(

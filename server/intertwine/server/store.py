@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, LargeBinary, create_engine, event, func, select
+from sqlalchemy import JSON, LargeBinary, create_engine, event, func, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -50,7 +50,7 @@ class Participant(_Base):
     tasks: Mapped[list[str]] = mapped_column(JSON)
     signing_key: Mapped[str] = mapped_column(unique=True)
     node_key: Mapped[str] = mapped_column(unique=True)
-    node_id: Mapped[int] = mapped_column(BigInteger)
+    node_id: Mapped[str]  # Flower's 64-bit id in decimal: too large for an SQL integer
     access_digest: Mapped[str] = mapped_column(unique=True)
 
 
