@@ -28,7 +28,7 @@ FEW_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Assurance:
-    """How a figure is known. kind: proven or attested, also the style class; scope, whom: what it protects."""
+    """How a figure is known. kind: proven or attested, and its style class; scope, whom: what it protects."""
 
     kind: str
     scope: str
