@@ -51,20 +51,21 @@ def length_prefixed(*parts: bytes) -> bytes:
 
 
 def _check(value: Any, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise ValueError("nested too deeply")
+    """Raise unless `value`, inside `depth` lists and objects, has a canonical form."""
     if value is None or isinstance(value, bool | str):
         return
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
             raise ValueError("integer beyond 2^53 - 1")
+    elif not isinstance(value, list | dict):
+        raise TypeError(f"{type(value).__name__} has no canonical form")
+    elif depth == MAX_DEPTH:
+        raise ValueError("nested too deeply")
     elif isinstance(value, list):
         for item in value:
             _check(item, depth + 1)
-    elif isinstance(value, dict):
+    else:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError("object keys must be strings")
             _check(item, depth + 1)
-    else:
-        raise TypeError(f"{type(value).__name__} has no canonical form")
