@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 WIDTH = 400
+_EDGE = 7
 _LABEL_GAP = 16
 _STRIP_ROW = 56
 _JITTER = (0, -5, 5, -10, 10)
@@ -65,12 +66,12 @@ def line_chart(points: Sequence[tuple[int, float]], levels: Sequence[Level], alt
 
 def level_chart(levels: Sequence[Level], alternative: str) -> Markup:
     """One row with one dot for each level, on a shared axis: for a task with a single release."""
-    left, right, row = 12, WIDTH - 24, 46
+    left, right, row = _EDGE, WIDTH - _EDGE, 46
     values = [level.value for level in levels]
     ticks = _ticks(min(values), max(values))
     x = _Scale(ticks[0], ticks[-1], left, right)
     bottom = row * len(levels) + 6
-    parts = [_x_tick(_figure(tick, ticks), x(tick), bottom) for tick in ticks]
+    parts = _x_ticks(ticks, x, bottom)
     for index, level in enumerate(levels):
         y = row * index + 34
         parts.append(_text(left, y - 16, _shorten(level.name, 46), "name"))
@@ -86,11 +87,11 @@ def level_chart(levels: Sequence[Level], alternative: str) -> Markup:
 
 def strip_chart(rows: Sequence[tuple[str, Sequence[float], str]], alternative: str) -> Markup:
     """A row of dots for each (name, values, note), on an axis from zero, with a bar at the median."""
-    left, right = 12, WIDTH - 24
+    left, right = _EDGE, WIDTH - _EDGE
     ticks = _ticks(0.0, max((value for _, values, _ in rows for value in values), default=1.0))
     x = _Scale(0.0, ticks[-1], left, right)
     bottom = _STRIP_ROW * len(rows) + 8
-    parts = [_x_tick(_figure(tick, ticks), x(tick), bottom) for tick in ticks]
+    parts = _x_ticks(ticks, x, bottom)
     for index, (name, values, note) in enumerate(rows):
         y = _STRIP_ROW * index + 38
         parts.append(_text(left, y - 21, _shorten(name, 36), "name"))
@@ -190,9 +191,14 @@ def _y_tick(tick: float, ticks: Sequence[float], y: float, left: float, right: f
     return line + _text(left - 8, y + 4, _figure(tick, ticks), "axis", "end")
 
 
-def _x_tick(label: str, x: float, bottom: float) -> Markup:
-    line = Markup('<line class="grid" x1="{0}" x2="{0}" y1="22" y2="{1}"/>').format(x, bottom)
-    return line + _text(x, bottom + 17, label, "axis", "middle")
+def _x_ticks(ticks: Sequence[float], x: _Scale, bottom: float) -> list[Markup]:
+    """Upright lines with their numbers below; the outer numbers stay within the picture."""
+    line = Markup('<line class="grid" x1="{0}" x2="{0}" y1="22" y2="{1}"/>')
+    anchors = ["start", *["middle"] * (len(ticks) - 2), "end"]
+    return [
+        line.format(x(tick), bottom) + _text(x(tick), bottom + 17, _figure(tick, ticks), "axis", anchor)
+        for tick, anchor in zip(ticks, anchors, strict=True)
+    ]
 
 
 def _round_tick(number: int, x: float, bottom: float) -> Markup:

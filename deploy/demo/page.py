@@ -40,6 +40,10 @@ class Assurance:
         return f"{self.kind.capitalize()} · {self.scope}"
 
 
+AVERAGED = (
+    "Each round adds fresh noise. The published model averages the last rounds and need not lie on the curve."
+)
+
 ASSURANCES = {
     "proven-participant": Assurance("proven", "whole participant", "the participant as a whole"),
     "proven-record": Assurance("proven", "per record", "a single record"),
@@ -151,6 +155,7 @@ def _task(report: Json, name: str) -> Json:
         "improved": sign * (metric["final"] - metric["initial"]) > 0,
         "beats_baseline": sign * (metric["final"] - metric["baseline"]) > 0,
         "participants": [who["name"] for who in report["participants"] if name in who["tasks"]],
+        "caption": "" if task["rounds"] < FEW_ROUNDS else AVERAGED,
         "metric_picture": _metric_picture(_titled(report, name), task),
         "loss_picture": _loss_picture(_titled(report, name), task),
     }
