@@ -240,22 +240,23 @@ def test_lookup_sum_start_nonzero() -> None:
     assert cheat.run() == ({"lookup_sum_first"}, "constraint_identity")
 
 
-def test_helper_forged() -> None:
+@pytest.mark.parametrize("lookup", ["limbs_0", "limbs_4", "threshold"])
+def test_helper_forged(lookup: str) -> None:
     """A helper that is not the inverse makes the sum end at zero."""
 
     class Forged(Prover):
         def commit_column(self, name: str, rows: list[int]) -> None:
             if name == SUM and rows[-1]:
-                helper = list(self.rows["threshold[0].helper"])
+                helper = list(self.rows[f"{lookup}[0].helper"])
                 helper[5] = (helper[5] - rows[-1]) % MODULUS
-                self.rows["threshold[0].helper"] = helper
+                self.rows[f"{lookup}[0].helper"] = helper
                 rows = self.running_sum()
             super().commit_column(name, rows)
 
     cheat = Cheat()
     cheat.update[5] += 1
     cheat.make = Forged
-    assert cheat.run() == ({"threshold"}, "constraint_identity")
+    assert cheat.run() == ({lookup}, "constraint_identity")
 
 
 def test_norm_bound_plus_1() -> None:

@@ -84,6 +84,15 @@ def test_prove_refuses_a_false_update() -> None:
     assert not opening.proven and not other.proven
 
 
+def test_prove_never_returns_a_proof_that_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prover's own look at the constraints, behind the plain comparison of update, vector and noise."""
+    monkeypatch.setattr(release, "_refuse_false_statement", lambda statement, opening: None)
+    opening = release.commit(make_gradient(20), 50, SEED)
+    statement = make_statement(opening)
+    with pytest.raises(InputError, match="does not satisfy"):
+        release.prove(replace(statement, update=statement.update + 1), opening)
+
+
 def test_prove_unchecked_makes_a_proof_that_verify_refuses() -> None:
     opening = release.commit(make_gradient(20), 50, SEED)
     noise = release.noise(opening, BEACON, SLOT)

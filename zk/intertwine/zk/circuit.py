@@ -132,12 +132,26 @@ class Circuit:
         return total(looked_up) - total(offered)
 
     @cached_property
-    def digest(self) -> bytes:
-        """SHA-256 of a canonical description of everything above."""
-        lines = [self.name, *(" ".join(names) for names in (self.public, self.committed, self.witness))]
+    def description(self) -> str:
+        """Canonical text of everything that makes the circuit, one item a line."""
+        lines = [f"circuit {self.name}"]
+        for kind, names in (
+            ("public", self.public),
+            ("committed", self.committed),
+            ("witness", self.witness),
+        ):
+            lines.append(" ".join((kind, *names)))
         lines += [f"table {table.name} {table.tag} {table.digest}" for table in self.tables]
-        lines += [f"gate {gate.name} {gate.selector} {gate.expression}" for gate in self.gates]
-        return hashlib.sha256("\n".join(lines).encode("ascii")).digest()
+        lines += [f"gate {gate.name} {gate.selector}: {gate.expression}" for gate in self.own_gates]
+        for lookup in self.lookups:
+            entries = " | ".join(", ".join(map(str, entry)) for entry in lookup.entries)
+            lines.append(f"lookup {lookup.name} {lookup.selector} {lookup.table.name}: {entries}")
+        return "\n".join(lines)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the description."""
+        return hashlib.sha256(self.description.encode("ascii")).digest()
 
     def compress(self, entry: Sequence[Expression], table: Table) -> Expression:
         """Σ β^k·entry[k] + tag·β^width."""
