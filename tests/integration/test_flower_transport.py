@@ -26,14 +26,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
 from intertwine.protocols.errors import FederationError, InputError
+from intertwine.protocols.fab import manifest_fab
 
 with warnings.catch_warnings():
     # Flower caps typer below 0.21, and that release uses names which click 8.5 deprecates.
     warnings.filterwarnings("ignore", message="'click", category=DeprecationWarning)
-    from flwr.common.serde import user_config_to_proto
+    from flwr.common.constant import ErrorCode
     from flwr.proto.control_pb2 import StartRunRequest
     from flwr.proto.fab_pb2 import Fab
+
     from intertwine.client.executor import Executor
     from intertwine.client.supernode import SuperNode, create_node_key
     from intertwine.server.superlink import ControlClient, SuperLink
@@ -43,7 +46,7 @@ DRIVER = """
 import sys, types
 
 def run(fleet, run_config):
-    import json, time
+    import json
     from multiprocessing.connection import Client
     from pathlib import Path
     home = Path(run_config["home"])
@@ -55,19 +58,40 @@ def run(fleet, run_config):
             if asked == "online":
                 test.send_bytes(json.dumps(sorted(fleet.online())).encode())
                 continue
-            order = []
+            order, payloads, failures = [], {}, {}
             requests = {int(node): bytes.fromhex(payload) for node, payload in asked["requests"].items()}
-            began = time.monotonic()
             replies = fleet.exchange(requests, asked["timeout_s"], lambda node, reply: order.append(node))
-            answer = {"seconds": time.monotonic() - began, "order": order, "replies": {}}
             for node, reply in replies.items():
-                answer["replies"][node] = reply.hex() if isinstance(reply, bytes) else [reply.kind.value, reply.reason]
-            test.send_bytes(json.dumps(answer).encode())
+                if isinstance(reply, bytes):
+                    payloads[node] = reply.hex()
+                else:
+                    failures[node] = [reply.kind.value, reply.reason]
+            test.send_bytes(json.dumps({"order": order, "payloads": payloads, "failures": failures}).encode())
 
 driver = types.ModuleType("intertwine.server.rounds")
 driver.run = run
 sys.modules["intertwine.server.rounds"] = driver
 """
+
+
+CODE_COORDINATOR = """
+import json
+from pathlib import Path
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import ServerApp
+
+app = ServerApp()
+
+@app.main()
+def main(grid, context):
+    record = RecordDict({"intertwine": ConfigRecord({"payload": b"good"})})
+    messages = [Message(record, node, "query.request") for node in grid.get_node_ids()]
+    replies = grid.send_and_receive(messages, timeout=25)
+    codes = [reply.error.code if reply.has_error() else "answered" for reply in replies]
+    Path(HOME, "codes.json").write_text(json.dumps(codes))
+"""
+ANSWER = hashlib.sha256(b"good").digest() + b"good"
+HANDLED: list[bytes] = []
 
 
 @dataclass
@@ -77,22 +101,23 @@ class Coordinator:
     control: ControlClient
     run_id: int
     connection: Connection
+    reasons: dict[int, str] = field(default_factory=dict)
 
     def online(self) -> set[int]:
         self.connection.send_bytes(json.dumps("online").encode())
         return set(json.loads(self.connection.recv_bytes()))
 
-    def exchange(self, requests: dict[int, bytes], timeout_s: float = 60) -> tuple[dict[int, object], float]:
-        asked = {"requests": {node: payload.hex() for node, payload in requests.items()}, "timeout_s": timeout_s}
-        self.connection.send_bytes(json.dumps(asked).encode())
+    def exchange(self, requests: dict[int, bytes], timeout_s: float = 60) -> dict[int, bytes | str]:
+        """Payload, or kind of failure, of each node; `reasons` keeps the failures' reasons."""
+        payloads = {node: payload.hex() for node, payload in requests.items()}
+        self.connection.send_bytes(json.dumps({"requests": payloads, "timeout_s": timeout_s}).encode())
         answer = json.loads(self.connection.recv_bytes())
-        replies: dict[int, object] = {
-            int(node): bytes.fromhex(reply) if isinstance(reply, str) else reply[0]
-            for node, reply in answer["replies"].items()
+        assert set(answer["order"]) == {int(node) for node in answer["payloads"]}
+        self.reasons = {int(node): reason for node, (_, reason) in answer["failures"].items()}
+        replies: dict[int, bytes | str] = {
+            int(node): bytes.fromhex(payload) for node, payload in answer["payloads"].items()
         }
-        got = {node for node, reply in replies.items() if isinstance(reply, bytes)}
-        assert set(answer["order"]) == got
-        return replies, answer["seconds"]
+        return replies | {int(node): kind for node, (kind, _) in answer["failures"].items()}
 
     def finish(self) -> None:
         self.connection.send_bytes(json.dumps(None).encode())
@@ -104,7 +129,6 @@ class Federation:
     superlink: SuperLink
     home: Path
     nodes: dict[int, SuperNode]
-    seen: list[bytes] = field(default_factory=list)
 
     def launch(self) -> Coordinator:
         with Listener(str(self.home / "driver.socket")) as listener:
@@ -160,10 +184,11 @@ def write_certificates(folder: Path) -> tuple[Path, Path, Path]:
 
 def handle(request: bytes, run_id: int) -> bytes:
     assert run_id > 0
+    HANDLED.append(request)
     if request == b"fail":
         raise ValueError("a secret that must stay here")
     if request == b"slow":
-        time.sleep(4)
+        time.sleep(10)
     return hashlib.sha256(request).digest() + request
 
 
@@ -211,8 +236,105 @@ def test_four_nodes_exchange_five_rounds(federation: Federation) -> None:
     for number in range(5):
         size = 1_000_000 if number == 2 else 1000
         requests = {node: secrets.token_bytes(size) for node in federation.nodes}
-        replies, seconds = run.exchange(requests)
-        print(f"exchange of {size} bytes: {seconds:.2f} s")
+        replies = run.exchange(requests)
         assert replies == {node: hashlib.sha256(sent).digest() + sent for node, sent in requests.items()}
     run.finish()
     assert federation.superlink.run_status(run.run_id) == "finished:completed"
+
+
+def test_failures_are_typed_and_told_apart(federation: Federation) -> None:
+    run = federation.launch()
+    fails, slow, good, _ = federation.nodes
+    unknown = 12345
+    replies = run.exchange({fails: b"fail", slow: b"slow", good: b"good", unknown: b"good"}, timeout_s=8)
+    assert replies == {fails: "error", slow: "timed out", good: ANSWER, unknown: "offline"}
+    assert "a secret" not in run.reasons[fails]
+    run.finish()
+
+
+def test_bundle_with_code_is_refused_and_the_node_serves_on(federation: Federation) -> None:
+    HANDLED.clear()
+    bundle = bundle_with_code(federation.home)
+    with federation.superlink._client() as client:
+        run_id = client.StartRun(StartRunRequest(fab=Fab(content=bundle))).run_id
+    wait_for(lambda: federation.superlink.run_status(run_id).startswith("finished"), 30)
+    codes = json.loads((federation.home / "codes.json").read_text())
+    assert codes == [ErrorCode.INVALID_FAB] * NODES
+    assert HANDLED == []
+    assert not (federation.home / "executed").exists()
+    run = federation.launch()
+    assert run.exchange(dict.fromkeys(federation.nodes, b"good")) == dict.fromkeys(federation.nodes, ANSWER)
+    run.finish()
+
+
+def test_node_that_was_killed_comes_back(federation: Federation) -> None:
+    node_id, node = next(iter(federation.nodes.items()))
+    process = node._daemon._process
+    assert process is not None
+    process.kill()
+    wait_for(lambda: node._daemon._process is not process and node.alive, 10)
+    run = federation.launch()
+    assert run.exchange({node_id: b"good"}, timeout_s=30) == {node_id: ANSWER}
+    run.finish()
+
+
+def test_second_superlink_names_the_port_in_use(federation: Federation) -> None:
+    port = int(federation.superlink.address.rpartition(":")[2])
+    second = SuperLink(
+        federation.home / "second",
+        host="127.0.0.1",
+        port=port,
+        ca=federation.superlink.ca,
+        certificate=federation.home / "server.pem",
+        key=federation.home / "server.key",
+    )
+    with pytest.raises(InputError, match=f"Port {port} .* choose another port"):
+        second.start()
+    assert not second.alive
+
+
+def test_control_refuses_a_bad_key_and_an_unknown_setting(federation: Federation) -> None:
+    with pytest.raises(InputError, match="public_key"):
+        federation.superlink.register(b"ssh-ed25519 AAAA")
+    with pytest.raises(InputError, match="run_config has the unknown key 'model'"):
+        federation.superlink.launch({"model": "x"})
+
+
+def test_node_is_expelled(federation: Federation) -> None:
+    public = create_node_key(federation.home / "expelled.key")
+    node = federation.superlink.register(public)
+    federation.superlink.unregister(node)
+    with pytest.raises(FederationError, match="unregistered before"):
+        federation.superlink.register(public)
+
+
+def test_superlink_is_not_bound_to_the_network(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no login"):
+        SuperLink(tmp_path, host="0.0.0.0", port=1, ca=tmp_path, certificate=tmp_path, key=tmp_path)  # noqa: S104
+
+
+def test_control_client_without_superlink(tmp_path: Path) -> None:
+    ca, _, _ = write_certificates(tmp_path)
+    client = ControlClient(f"127.0.0.1:{free_port()}", ca)
+    with pytest.raises(FederationError, match="does not answer"):
+        client.run_status(1)
+
+
+def bundle_with_code(home: Path) -> bytes:
+    """A bundle whose `intertwine` package shadows the installed one and leaves a mark when imported."""
+    manifest = zipfile.ZipFile(io.BytesIO(manifest_fab())).read("pyproject.toml").decode()
+    files = {
+        "pyproject.toml": manifest.replace("intertwine.server.flower_app:app", "coordinator:app"),
+        "coordinator.py": CODE_COORDINATOR.replace("HOME", repr(str(home))),
+        "intertwine/__init__.py": f"open({str(home / 'executed')!r}, 'w')",
+        "intertwine/client/__init__.py": "",
+        "intertwine/client/executor.py": "raise SystemExit('shadowed')",
+    }
+    lines = [
+        f"{name},{hashlib.sha256(text.encode()).hexdigest()},{len(text) * 8}" for name, text in files.items()
+    ]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in (files | {".info/CONTENT": "\n".join(lines)}).items():
+            archive.writestr(name, text)
+    return buffer.getvalue()

@@ -16,13 +16,26 @@ from contextlib import contextmanager
 import httpx
 from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode, SubStatus
-from flwr.proto.runtime_pb2 import AcquireTaskRequest, PushTaskOutputRequest, SendTaskHeartbeatRequest
+from flwr.common.serde import context_from_proto
+from flwr.proto.node_pb2 import Node
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    PullAppMessagesRequest,
+    PullTaskInputRequest,
+    PushTaskOutputRequest,
+    SendTaskHeartbeatRequest,
+)
 from flwr.supercore.constant import TASK_TOKEN_HEADER, TaskType
 from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_confirm_message_received_fn_protobuf,
+    make_pull_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree
 from flwr.supercore.interceptors import SuperExecAuthHttpInterceptor
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message
+from flwr.supernode.runtime.run_clientapp import push_message
 
 from intertwine.client.supernode import SuperNode
 from intertwine.protocols.errors import FederationError, VerificationError
@@ -33,6 +46,8 @@ _log = logging.getLogger(__name__)
 
 _POLL_S = 0.2
 """Pause between two looks for a task. The SuperNode looks for the reply every 0.5 s: faster gains nothing."""
+_PULL_S = (0.05, 1.0)
+"""First and longest pause while the SuperNode does not have all of a request yet."""
 _AWAKE_S = 0.5
 """How long an empty request is held: it keeps the SuperNode from a sleep of 3 s, at half the traffic of 0."""
 _RESTART_S = (1.0, 30.0)
@@ -83,28 +98,59 @@ class Executor:
                 token.value = _acquire(client)
                 if not token.value:
                     stop.wait(_POLL_S)
-                elif not self._finish(client):
+                elif not self._finish(client, stop):
                     # The SuperNode would wait for the lost reply for ever, and fetch no other request.
                     return
                 token.value = ""
 
-    def _finish(self, client: RuntimeHttpClient) -> bool:
+    def _finish(self, client: RuntimeHttpClient, stop: threading.Event) -> bool:
         """Do the task whose token is set; whether the SuperNode can go on."""
         try:
             with _heartbeat(client):
-                message, context, run, fab = pull_task_input(client)
-                push_message(client, self._reply(message, fab.content, run.run_id), context)
+                given = client.PullTaskInput(PullTaskInputRequest())
+                message = self._pull_message(
+                    client, Node(node_id=given.context.node_id), given.run.run_id, stop
+                )
+                reply = self._reply(message, given.fab.content, given.run.run_id)
+                push_message(client, reply, context_from_proto(given.context))
                 client.PushTaskOutput(PushTaskOutputRequest(sub_status=SubStatus.COMPLETED))
-        except httpx.HTTPStatusError as error:
-            # Flower itself replied with an error when it withdrew the token, or is a new process by now.
-            if error.response.status_code != httpx.codes.UNAUTHORIZED:
-                _log.exception("the SuperNode refused a task's reply")
-                return False
-            _log.warning("a task was withdrawn before its reply was ready")
         except Exception:
+            if _is_withdrawn(client):
+                _log.warning("a task was withdrawn before its reply was ready")
+                return True
             _log.exception("a task's reply was lost on the way to the SuperNode")
             return False
         return True
+
+    def _pull_message(
+        self, client: RuntimeHttpClient, node: Node, run_id: int, stop: threading.Event
+    ) -> Message:
+        """The task's message. The SuperNode offers the task a moment before it has the message."""
+        pull = make_pull_object_fn_protobuf(client.PullObject, node, run_id)
+
+        def pull_object(object_id: str) -> bytes:
+            self._require_running(stop)
+            return pull(object_id)
+
+        while not (pulled := client.PullMessages(PullAppMessagesRequest())).messages_list:
+            self._require_running(stop)
+            stop.wait(_PULL_S[0])
+        tree = pulled.message_object_trees[0]
+        message = pull_and_inflate_object_from_tree(
+            tree,
+            pull_object,
+            make_confirm_message_received_fn_protobuf(client.ConfirmMessageReceived, node, run_id),
+            return_type=Message,
+            initial_backoff=_PULL_S[0],
+            backoff_cap=_PULL_S[1],
+        )
+        # The id is the hash of the message and therefore not in it; the reply refers to it.
+        message.metadata.__dict__["_message_id"] = tree.object_id
+        return message
+
+    def _require_running(self, stop: threading.Event) -> None:
+        if stop.is_set() or not self._supernode.alive:
+            raise FederationError("The SuperNode ended before it had the request.")
 
     def _reply(self, message: Message, fab: bytes, run_id: int) -> Message:
         """The reply to one message; never raises for what the message or the handler does."""
@@ -146,6 +192,17 @@ def _connect(supernode: SuperNode, token: _TaskToken) -> RuntimeHttpClient:
     return RuntimeHttpClient.from_server_address(
         supernode.runtime_address, insecure=True, root_certificates=None, interceptors=[secret, token]
     )
+
+
+def _is_withdrawn(client: RuntimeHttpClient) -> bool:
+    """Whether the SuperNode has given up the task itself: it took too long, or its message is gone."""
+    try:
+        client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+    except httpx.HTTPStatusError as error:
+        return error.response.status_code == httpx.codes.UNAUTHORIZED
+    except httpx.TransportError:
+        pass
+    return False
 
 
 def _acquire(client: RuntimeHttpClient) -> str:

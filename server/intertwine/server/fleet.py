@@ -11,7 +11,8 @@ import enum
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -22,14 +23,21 @@ from flwr.serverapp import Grid
 
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.fab import AWAKE_TYPE, FIELD, PAYLOAD_LIMIT, RECORD, REQUEST_TYPE
+from intertwine.server._grid import pull_replies
 
 _log = logging.getLogger(__name__)
 
 _POLL_S = (0.1, 0.5)
 """Shortest and longest pause between two looks for replies; it grows with the time already waited."""
-_AWAKE_S = 120.0
+_AWAKE_S = 30.0
+_AWAKE_NODES = 8
+"""A larger fleet is left to sleep: each node kept awake costs the SuperLink some 8% of a core."""
 _AWAKE_POLL_S = 0.2
-_AWAKE_TTL_S = 3600.0
+_AWAKE_DEPTH = 2
+"""Empty requests to keep for each node: one that it has in hand, and one for when it is done with that."""
+_AWAKE_TTL_S = 600.0
+_AWAKE_AHEAD_S = 60.0
+"""Empty requests are dated ahead: a node gets the oldest first, so a real one overtakes them."""
 
 
 class FailureKind(enum.Enum):
@@ -96,11 +104,13 @@ class Fleet:
         deadline = time.monotonic() + timeout_s
         replies: dict[int, Reply] = {}
         waiting = self._send(requests, timeout_s, replies)
-        self._awake.keep(waiting.values())
+        reached = frozenset(waiting.values())
+        self._awake.keep(reached)
         started = time.monotonic()
         while waiting:
             for node, reply in self._collect(waiting):
                 replies[node] = reply
+                self._awake.keep(reached)
                 if on_reply is not None and isinstance(reply, bytes):
                     on_reply(node, reply)
             now = time.monotonic()
@@ -120,25 +130,21 @@ class Fleet:
         )
         waiting: dict[str, int] = {}
         for node in reachable:
-            record = RecordDict({RECORD: ConfigRecord({FIELD: requests[node]})})
-            message = Message(record, dst_node_id=node, message_type=REQUEST_TYPE, ttl=ttl_s)
+            # One by one: a node that asks between a message's announcement and its upload pauses for 1 s.
             with self._lock:
-                sent = list(self._grid.push_messages([message]))
+                sent = list(self._grid.push_messages([_request(node, requests[node], ttl_s)]))
             if sent and sent[0]:
                 waiting[sent[0]] = node
             else:
                 replies[node] = Failure(FailureKind.ERROR, "the SuperLink did not take the request")
         return waiting
 
-    def _collect(self, waiting: dict[str, int]) -> Iterable[tuple[int, Reply]]:
+    def _collect(self, waiting: dict[str, int]) -> list[tuple[int, Reply]]:
         """Replies that have come by now, removed from `waiting`."""
         with self._lock:
-            messages = list(self._grid.pull_messages(list(waiting)))
-        for message in messages:
-            # An error made by the SuperLink has the SuperLink as its source: only the reply-to id tells.
-            node = waiting.pop(message.metadata.reply_to_message_id, None)
-            if node is not None:
-                yield node, _read(message)
+            messages = pull_replies(self._grid, list(waiting))
+        # An error made by the SuperLink names the SuperLink as its source: only the reply-to id tells.
+        return [(waiting.pop(request), _read(reply)) for request, reply in messages.items()]
 
 
 class _KeepAwake:
@@ -153,9 +159,9 @@ class _KeepAwake:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keep-awake", daemon=True)
 
-    def keep(self, nodes: Iterable[int]) -> None:
-        """Keep these nodes awake from now on."""
-        self._nodes = frozenset(nodes)
+    def keep(self, nodes: frozenset[int]) -> None:
+        """Keep these nodes awake for the next `_AWAKE_S` seconds."""
+        self._nodes = nodes if len(nodes) <= _AWAKE_NODES else frozenset()
         self._until = time.monotonic() + _AWAKE_S
         if not self._thread.is_alive() and not self._stopped.is_set():
             self._thread.start()
@@ -176,17 +182,28 @@ class _KeepAwake:
 
     def _refill(self) -> None:
         with self._lock:
-            answered = list(self._grid.pull_messages(list(self._queued))) if self._queued else []
-            for message in answered:
-                self._queued.pop(message.metadata.reply_to_message_id, None)
-            idle = self._nodes - set(self._queued.values())
-            messages = [Message(RecordDict(), node, AWAKE_TYPE, ttl=_AWAKE_TTL_S) for node in idle]
-            if messages:
-                sent = self._grid.push_messages(messages)
-                self._queued.update(zip(sent, idle, strict=True))
+            for answered in pull_replies(self._grid, list(self._queued)):
+                del self._queued[answered]
+            held = Counter(self._queued.values())
+            idle = [node for node in self._nodes for _ in range(_AWAKE_DEPTH - held[node])]
+            for node in idle:
+                for message_id in self._grid.push_messages([_empty_request(node)]):
+                    self._queued[message_id] = node
 
 
-def _read(message: Message) -> Reply:
+def _request(node: int, payload: bytes, ttl_s: float) -> Message:
+    return Message(RecordDict({RECORD: ConfigRecord({FIELD: payload})}), node, REQUEST_TYPE, ttl=ttl_s)
+
+
+def _empty_request(node: int) -> Message:
+    message = Message(RecordDict(), node, AWAKE_TYPE, ttl=_AWAKE_TTL_S)
+    message.metadata.created_at += _AWAKE_AHEAD_S
+    return message
+
+
+def _read(message: Message | None) -> Reply:
+    if message is None:
+        return Failure(FailureKind.ERROR, "the reply was announced and never came")
     if message.has_error():
         offline = message.error.code == ErrorCode.NODE_UNAVAILABLE
         kind = FailureKind.OFFLINE if offline else FailureKind.ERROR
