@@ -81,8 +81,9 @@ class Recording:
         part = {PlanEntry: "plan", CommitEntry: "commit", ReleaseEntry: "release"}.get(type(entry))
         if part is not None:
             signed = getattr(entry, part)
-            signer = self.log_key if part == "plan" else self.keys[signed.body.slot.participant]
-            changes = {part: Signed.create(signed.body.model_copy(update=changes), signer)}
+            body = signed.body.model_copy(update=changes)
+            signer = self.log_key if part == "plan" else self.keys[body.slot.participant]
+            changes = {part: Signed.create(body, signer)}
         self.entries[position] = entry.model_copy(update=changes)
 
     def checkpoint(self, size: int, key: SigningKey | None = None) -> str:

@@ -16,6 +16,7 @@ from intertwine.protocols.entries import (
     Failure,
     ModelEntry,
     PlanEntry,
+    Publication,
     RoundOpened,
 )
 from intertwine.protocols.round import Signed
@@ -107,6 +108,25 @@ def test_round_after_publication(recording: Recording, audit: Audit) -> None:
     again = entry.round.model_copy(update={"number": 3})
     recording.entries.append(entry.model_copy(update={"round": again}))
     assert_fails(audit(recording), "plan", len(recording.entries) - 1, "published")
+
+
+def test_round_beyond_the_plan(recording: Recording, audit: Audit) -> None:
+    position = recording.position(Publication)
+    entry = recording.entries[recording.position(RoundOpened)]
+    latest = recording.entries[recording.position(ModelEntry, -1)]
+    further = {"round": entry.round.model_copy(update={"number": 3}), "parameters": latest.parameters}
+    recording.entries[position] = entry.model_copy(update={**further, "nonce_digest": sha256(b"fresh")})
+    assert_fails(audit(recording), "plan", position, "fewer rounds")
+
+
+def test_round_after_a_failure_starts_from_the_latest_model(recording: Recording, audit: Audit) -> None:
+    """Round 1 fails, so round 2 must open with the initial parameters."""
+    model = recording.position(ModelEntry)
+    entry = recording.entries[model]
+    recording.entries[model] = Failure(time=entry.time, round=entry.round, reason="no quorum")
+    opened = recording.position(RoundOpened, 1)
+    recording.entries[opened + 1 :] = []
+    assert_fails(audit(recording), "plan", opened, "parameters")
 
 
 def test_nonce_used_twice(recording: Recording, audit: Audit) -> None:
@@ -201,7 +221,7 @@ def test_model_digest_swapped_in_the_plan(recording: Recording, audit: Audit) ->
 def test_commit_without_a_slot(recording: Recording, audit: Audit, other_key: SigningKey) -> None:
     position = recording.position(CommitEntry)
     slot = recording.entries[position].commit.body.slot.model_copy(update={"participant": "eve"})
-    recording.keys = {**recording.keys, "ana": other_key}
+    recording.keys = {**recording.keys, "eve": other_key}
     recording.edit(position, slot=slot)
     assert_fails(audit(recording), "commit", position, "no slot")
 
@@ -248,6 +268,15 @@ def test_beacon_checkpoint_signed_by_another_key(
     position = recording.position(BeaconEntry)
     recording.redraw_beacon(position, checkpoint=recording.checkpoint(position, other_key))
     assert_fails(audit(recording), "beacon", position, "expected key")
+
+
+def test_beacon_after_the_round_has_ended(recording: Recording, audit: Audit) -> None:
+    position = recording.position(BeaconEntry, 1)
+    entry = recording.entries[position]
+    failure = Failure(time=entry.time, round=entry.round, reason="too few commits")
+    recording.entries[position:] = [failure, entry]
+    recording.redraw_beacon(position + 1)
+    assert_fails(audit(recording), "beacon", position + 1, "has ended")
 
 
 def test_second_beacon(recording: Recording, audit: Audit) -> None:

@@ -15,11 +15,13 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
     BeaconEntry,
     CommitEntry,
+    Failure,
     ModelEntry,
     Outcome,
     PlanEntry,
     ReleaseEntry,
 )
+from intertwine.protocols.signing import SigningKey
 from intertwine.zk.audit import Status, verify_bundle
 from tests.recording import Audit, Recording, assert_fails
 
@@ -53,9 +55,17 @@ def test_second_release(recording: Recording, audit: Audit) -> None:
 def test_release_without_commit(recording: Recording, audit: Audit) -> None:
     position = recording.position(ReleaseEntry, -1)
     entry = recording.entries[position].release.body
-    slot = entry.slot.model_copy(update={"participant": "cyd"})
-    recording.edit(position, slot=slot)
-    assert_fails(audit(recording), "release", position)
+    recording.edit(position, slot=entry.slot.model_copy(update={"participant": "cyd"}))
+    assert_fails(audit(recording), "release", position, "has not committed")
+
+
+def test_release_after_the_round_has_ended(recording: Recording, audit: Audit) -> None:
+    """A round is stopped after ana's release; ben's comes late."""
+    first, late = recording.position(ReleaseEntry, -2), recording.position(ReleaseEntry, -1)
+    release = recording.entries[late]
+    failure = Failure(time=release.time, round=release.release.body.slot.round, reason="stopped")
+    recording.entries[first + 2 :] = [failure, release]
+    assert_fails(audit(recording), "release", first + 3, "has ended")
 
 
 def test_release_signed_by_another_participant(recording: Recording, audit: Audit) -> None:
@@ -63,6 +73,15 @@ def test_release_signed_by_another_participant(recording: Recording, audit: Audi
     recording.keys = {**recording.keys, "ana": recording.keys["ben"]}
     recording.edit(position, update=recording.entries[position].release.body.update)
     recording.entries[recording.position(BeaconEntry, 1) :] = []
+    assert_fails(audit(recording), "release", position, "another key")
+
+
+def test_forged_release_is_no_release(recording: Recording, audit: Audit, other_key: SigningKey) -> None:
+    """Signed by nobody who is enrolled, and without an outcome."""
+    position = recording.position(ReleaseEntry, -1)
+    recording.keys = {**recording.keys, "ben": other_key}
+    recording.edit(position, update=recording.entries[position].release.body.update)
+    recording.entries[position + 1 :] = []
     assert_fails(audit(recording), "release", position, "another key")
 
 
@@ -146,6 +165,33 @@ def test_release_hidden_as_an_abort(recording: Recording, audit: Audit) -> None:
     position = recording.position(Outcome, -1)
     recording.edit(position, verdict="aborted", check="release_missing")
     assert_fails(audit(recording), "outcome", position, "aborts a release")
+
+
+def test_outcome_without_commit(recording: Recording, audit: Audit) -> None:
+    position = recording.position(Outcome, -1)
+    slot = recording.entries[position].slot.model_copy(update={"participant": "cyd"})
+    absent = recording.entries[position].model_copy(
+        update={"slot": slot, "verdict": "aborted", "check": "release_missing"}
+    )
+    recording.entries.insert(position + 1, absent)
+    assert_fails(audit(recording), "outcome", position + 1, "has not committed")
+
+
+def test_outcome_after_the_round_has_ended(recording: Recording, audit: Audit) -> None:
+    position = recording.position(Outcome, -1)
+    entry = recording.entries[position]
+    failure = Failure(time=entry.time, round=entry.slot.round, reason="stopped")
+    recording.entries[position:] = [failure, entry]
+    assert_fails(audit(recording), "outcome", position + 1, "has ended")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_run_stopped_after_the_beacon(recording: Recording, audit: Audit, number: int) -> None:
+    """A failure of the run, under whichever number, ends its open round: silent slots need an outcome."""
+    beacon = recording.position(BeaconEntry, 1)
+    stopped = recording.entries[beacon].round.model_copy(update={"number": number})
+    recording.entries[beacon + 1 :] = [Failure(time=1, round=stopped, reason="stopped by the coordinator")]
+    assert_fails(audit(recording), "outcome", recording.position(CommitEntry, 3), "never released")
 
 
 def test_outcome_without_release(recording: Recording, audit: Audit) -> None:

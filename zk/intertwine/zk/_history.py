@@ -211,10 +211,9 @@ class History:
         self.rounds[entry.round] = opened
 
     def _fail(self, entry: Failure) -> None:
-        self._run(entry.round)
-        current = self.rounds.get(entry.round)
-        if current is not None:
-            current.failed = True
+        run = self._run(entry.round)
+        if run.rounds:  # whichever round the entry names, the run goes on, if at all, with a new one
+            run.rounds[-1].failed = True
 
     def _commit(self, index: int, entry: CommitEntry) -> None:
         current, slot = self._slot(entry.commit.body.slot)
