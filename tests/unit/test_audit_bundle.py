@@ -1,5 +1,6 @@
 """A bundle as it should be passes; one whose bytes were tampered with fails checks 1 to 4."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -146,6 +147,15 @@ def test_unknown_version(recording: Recording, tmp_path: Path, version: bytes | 
 
 def test_no_manifest_is_unusable_input(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a bundle"):
+        verify_bundle(tmp_path)
+
+
+def test_bundle_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_path: Path, **_options: object) -> os.stat_result:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(InputError, match="cannot be read: Permission denied"):
         verify_bundle(tmp_path)
 
 

@@ -50,7 +50,11 @@ def verify_bundle(path: Path, log_key: str | None = None, progress: Progress | N
     """
     if log_key is not None and not re.fullmatch("[0-9a-f]{64}", log_key):
         raise InputError("The log's key is not 64 lower-case hexadecimal digits.", "Copy it again, whole.")
-    if not (path / "manifest.json").exists():
+    try:
+        found = (path / "manifest.json").exists()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    if not found:
         raise InputError(f"{path} is not a bundle: it has no manifest.json.", "Give the folder of a bundle.")
     return _Audit(path, log_key, progress or (lambda done, total: None)).run()
 
