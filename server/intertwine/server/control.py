@@ -17,7 +17,7 @@ from sqlalchemy import select
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
 from intertwine.protocols.entries import Publication, decode_entry
-from intertwine.protocols.errors import IntertwineError
+from intertwine.protocols.errors import FederationError, IntertwineError
 from intertwine.protocols.publication import ModelRecord
 from intertwine.server.enrolment import RegisterNode, enrol
 from intertwine.server.home import Home
@@ -133,4 +133,4 @@ def _answer(status: int, problem: str, remedy: str) -> Response:
     return JSONResponse({"error": problem, "remedy": remedy}, status)
 
 
-_STATUS: dict[type[Exception], int] = {AccessError: 401, NotPublishedError: 404}
+_STATUS: dict[type[Exception], int] = {AccessError: 401, NotPublishedError: 404, FederationError: 503}

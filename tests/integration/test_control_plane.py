@@ -1,0 +1,226 @@
+"""Enrolment and the control plane, served by the real server over TLS."""
+
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+
+from intertwine.client.supernode import create_node_key
+from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest, Invitation
+from intertwine.protocols.entries import Enrolment, decode_entry
+from intertwine.protocols.errors import FederationError, InputError
+from intertwine.protocols.signing import SigningKey
+from intertwine.server.certificates import fingerprint
+from intertwine.server.control import MAX_BODY_BYTES, control_plane
+from intertwine.server.enrolment import RegisterNode, invite
+from intertwine.server.home import CoordinatorSettings, Home
+from intertwine.server.store import Store
+
+SETTINGS = CoordinatorSettings(host="127.0.0.1", fleet_port=9092, control_port=8443)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.create(tmp_path / "home", SETTINGS)
+
+
+@pytest.fixture
+def store(home: Home) -> Store:
+    return Store(home, home.signing_key)
+
+
+@contextmanager
+def served(home: Home, store: Store, register_node: RegisterNode) -> Iterator[httpx.Client]:
+    """The control plane on a free port, and a client that trusts its CA alone."""
+    certificate, key = str(home.certificate), str(home.certificate_key)
+    app = control_plane(home, store, register_node)
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, ssl_certfile=certificate, ssl_keyfile=key, log_level="critical")
+    )
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        context = ssl.create_default_context(cafile=str(home.authority))
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, trust_env=False) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def client(home: Home, store: Store) -> Iterator[httpx.Client]:
+    with served(home, store, lambda key: 2**64 - 1) as client:
+        yield client
+
+
+@pytest.fixture
+def node_key(tmp_path: Path) -> str:
+    return create_node_key(tmp_path / "node.key").decode().strip()
+
+
+def token(home: Home, store: Store, name: str = "alder", seconds: int = 60) -> str:
+    return Invitation.from_token(invite(home, store, name, "security", ["risk"], seconds)).secret
+
+
+def test_enrolment_uses_up_the_token_and_is_logged(
+    home: Home, store: Store, client: httpx.Client, node_key: str
+) -> None:
+    secret, key = token(home, store), SigningKey.generate()
+    answer = client.post("/v1/enrolments", content=EnrolmentRequest.create(secret, node_key, key).encode())
+    assert answer.status_code == 201
+    parsed = EnrolmentAnswer.decode(answer.content)
+    assert (parsed.participant, parsed.role, parsed.tasks) == ("alder", "security", ["risk"])
+    entry = decode_entry(store.entries()[-1])
+    assert isinstance(entry, Enrolment)
+    assert entry.signing_key == key.public
+    assert int(store.participant("alder").node_id) == 2**64 - 1
+    assert secret not in store.entries()[-1].decode()
+
+    again = client.post(
+        "/v1/enrolments", content=EnrolmentRequest.create(secret, node_key, SigningKey.generate()).encode()
+    )
+    assert again.status_code == 400
+    assert "used already" in again.json()["error"]
+    assert len(store.entries()) == 1
+
+
+def test_an_unknown_token(store: Store, client: httpx.Client, node_key: str) -> None:
+    request = EnrolmentRequest.create("0" * 64, node_key, SigningKey.generate())
+    answer = client.post("/v1/enrolments", content=request.encode())
+    assert answer.status_code == 400
+    assert answer.json() == {
+        "error": "The invitation token is not known here.",
+        "remedy": "Ask the coordinator for a new invitation.",
+    }
+    assert store.participants() == []
+
+
+def test_an_expired_token(home: Home, store: Store, client: httpx.Client, node_key: str) -> None:
+    request = EnrolmentRequest.create(token(home, store, seconds=-1), node_key, SigningKey.generate())
+    answer = client.post("/v1/enrolments", content=request.encode())
+    assert answer.status_code == 400
+    assert "expired" in answer.json()["error"]
+
+
+def test_a_key_that_its_sender_does_not_hold(
+    home: Home, store: Store, client: httpx.Client, node_key: str
+) -> None:
+    request = EnrolmentRequest.create(token(home, store), node_key, SigningKey.generate())
+    stolen = request.model_copy(update={"signing_key": SigningKey.generate().public})
+    answer = client.post("/v1/enrolments", content=stolen.encode())
+    assert answer.status_code == 400
+    assert store.participants() == []
+
+
+def test_a_key_of_another_participant(home: Home, store: Store, client: httpx.Client, node_key: str) -> None:
+    key = SigningKey.generate()
+    for name, status in (("alder", 201), ("birch", 400)):
+        request = EnrolmentRequest.create(token(home, store, name), node_key, key)
+        assert client.post("/v1/enrolments", content=request.encode()).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "status"),
+    [
+        ({}, b"{}", 400),
+        ({}, b"not json", 400),
+        ({}, b"[" * 5000, 400),
+        ({}, b"x" * (MAX_BODY_BYTES + 1), 413),
+    ],
+)
+def test_bad_bodies(client: httpx.Client, headers: dict[str, str], content: bytes, status: int) -> None:
+    answer = client.post("/v1/enrolments", content=content, headers=headers)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"error", "remedy"}
+
+
+def test_a_body_of_undeclared_length(client: httpx.Client) -> None:
+    answer = client.post("/v1/enrolments", content=iter([b"x" * 10]))
+    assert answer.status_code == 411
+
+
+def test_models_need_an_access_token_and_a_publication(
+    home: Home, store: Store, client: httpx.Client, node_key: str
+) -> None:
+    assert client.get("/v1/models/risk").status_code == 401
+    assert client.get("/v1/models/risk", headers={"authorization": "Bearer 00"}).status_code == 401
+    request = EnrolmentRequest.create(token(home, store), node_key, SigningKey.generate())
+    answer = EnrolmentAnswer.decode(client.post("/v1/enrolments", content=request.encode()).content)
+    mine = {"authorization": f"Bearer {answer.access_token}"}
+    assert client.get("/v1/models/risk", headers=mine).status_code == 404
+
+
+def test_an_unexpected_failure_shows_no_detail(home: Home, store: Store, node_key: str) -> None:
+    def broken(_key: bytes) -> int:
+        raise RuntimeError("secret detail")
+
+    with served(home, store, broken) as client:
+        request = EnrolmentRequest.create(token(home, store), node_key, SigningKey.generate())
+        answer = client.post("/v1/enrolments", content=request.encode())
+    assert answer.status_code == 500
+    assert "secret detail" not in answer.text
+    assert store.participants() == []
+
+
+def test_a_superlink_that_is_away_does_not_use_up_the_token(
+    home: Home, store: Store, client: httpx.Client, node_key: str
+) -> None:
+    def away(_key: bytes) -> int:
+        raise FederationError("The SuperLink does not answer.", "Start it.")
+
+    request = EnrolmentRequest.create(token(home, store), node_key, SigningKey.generate())
+    with served(home, store, away) as broken:
+        assert broken.post("/v1/enrolments", content=request.encode()).status_code == 503
+    assert client.post("/v1/enrolments", content=request.encode()).status_code == 201
+
+
+def test_health_and_certificate(home: Home, client: httpx.Client) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+    assert fingerprint(client.get("/v1/ca").content) == fingerprint(home.authority.read_bytes())
+
+
+def test_invitations_are_checked(home: Home, store: Store) -> None:
+    with pytest.raises(InputError, match="Role 'king'"):
+        invite(home, store, "alder", "king", ["risk"], 60)
+    with pytest.raises(InputError, match="nonsense"):
+        invite(home, store, "alder", "smb", ["nonsense"], 60)
+    with pytest.raises(InputError, match="participant"):
+        invite(home, store, "Not A Name", "smb", ["risk"], 60)
+    with pytest.raises(InputError, match="tasks"):
+        invite(home, store, "alder", "smb", [], 60)
+
+
+def test_init_is_safe_to_run_twice_and_keeps_secrets_private(home: Home) -> None:
+    before = {path: path.read_bytes() for path in home.path.iterdir() if path.is_file()}
+    Home.create(home.path, SETTINGS)
+    assert {path: path.read_bytes() for path in before} == before
+    for secret in (home.signing_key_file, home.authority_key, home.certificate_key):
+        assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_full_disk_at_the_coordinator_is_one_sentence(store: Store) -> None:
+    with store.transaction() as session:
+        session.connection().exec_driver_sql("PRAGMA max_page_count = 1")
+    with pytest.raises(InputError, match="full"):
+        store.record(
+            Enrolment(
+                time=0,
+                participant="alder",
+                role="smb",
+                tasks=["x" * 60] * 2000,
+                signing_key="0" * 64,
+                node_key="0" * 64,
+            )
+        )
+    assert store.entries() == []

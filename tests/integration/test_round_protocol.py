@@ -1,0 +1,218 @@
+"""Rounds between the real coordinator and real participants in memory, honest and otherwise."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.demo.data.simulate import portfolio
+from deploy.demo.dishonest import cheat_in
+from intertwine.client.participant import ReleaseWork, Vector, honest_release
+from intertwine.protocols.accounting import Assurance
+from intertwine.protocols.entries import (
+    CommitEntry,
+    Entry,
+    Failure,
+    ModelEntry,
+    Outcome,
+    Publication,
+    ReleaseEntry,
+    decode_entry,
+)
+from intertwine.protocols.envelope import Envelope
+from intertwine.protocols.errors import FederationError, InputError
+from intertwine.protocols.round import Commit, Signed
+from intertwine.protocols.signing import SigningKey
+from intertwine.zk.audit import verify_bundle
+from tests.federation import MemoryFederation
+
+Make = Callable[..., MemoryFederation]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Callable[[str], dict[str, Path]]:
+    """A simulated portfolio for a participant."""
+
+    def write(name: str) -> dict[str, Path]:
+        path = tmp_path / f"{name}.csv"
+        path.write_text(portfolio(name, 300, seed=len(name)))
+        return {"risk": path}
+
+    return write
+
+
+@pytest.fixture
+def pair(tmp_path: Path, data: Callable[[str], dict[str, Path]]) -> MemoryFederation:
+    """Two honest participants."""
+    federation = MemoryFederation(tmp_path)
+    federation.add("alder", data("alder"))
+    federation.add("birch-co", data("birch-co"))
+    return federation
+
+
+def entries(federation: MemoryFederation, kind: type[Entry]) -> list[Entry]:
+    decoded = [decode_entry(data) for data in federation.store.entries()]
+    return [entry for entry in decoded if isinstance(entry, kind)]
+
+
+def test_an_honest_run_is_published_and_passes_the_audit(pair: MemoryFederation) -> None:
+    pair.execute(pair.plan("risk", "two-rounds", rounds=2))
+
+    assert [entry.accepted for entry in entries(pair, ModelEntry)] == [["alder", "birch-co"]] * 2
+    assert len(entries(pair, Publication)) == 1
+    assert pair.store.run("two-rounds").state == "finished"
+    verdict = verify_bundle(pair.bundle(), pair.store.deployment)
+    assert verdict.passed
+    spent = {row.assurance: row.guarantee for row in pair.members["alder"].ledger.spent("risk")}
+    audited = {row.assurance: row.guarantee for row in verdict.privacy if row.participant == "alder"}
+    assert spent == audited
+    assert set(spent) == {Assurance.PROVEN_PARTICIPANT, Assurance.ATTESTED_RECORD}
+
+
+def test_a_participant_that_halves_its_noise_is_rejected_and_the_round_goes_on(
+    tmp_path: Path, data: Callable[[str], dict[str, Path]]
+) -> None:
+    federation = MemoryFederation(tmp_path)
+    federation.add("honest", data("honest"))
+    federation.add("cheater", data("cheater"), releaser=cheat_in("one"))
+    federation.execute(federation.plan("risk", "one", quorum=1))
+
+    outcomes = {
+        entry.slot.participant: (entry.verdict, entry.check) for entry in entries(federation, Outcome)
+    }
+    assert outcomes == {"honest": ("accepted", ""), "cheater": ("rejected", "constraint_identity")}
+    (model,) = entries(federation, ModelEntry)
+    assert model.accepted == ["honest"]
+    verdict = verify_bundle(federation.bundle(), federation.store.deployment)
+    assert verdict.passed
+    assert all(
+        row.guarantee.epsilon == float("inf") for row in verdict.privacy if row.participant == "cheater"
+    )
+
+
+def test_a_proof_of_the_wrong_length_is_rejected_by_name(
+    tmp_path: Path, data: Callable[[str], dict[str, Path]]
+) -> None:
+    def truncated(work: ReleaseWork) -> tuple[Vector, bytes]:
+        update, proof = honest_release(work)
+        return update, proof[:-1]
+
+    federation = MemoryFederation(tmp_path)
+    federation.add("short", data("short"), releaser=truncated)
+    with pytest.raises(FederationError, match="quorum"):
+        federation.execute(federation.plan("risk", "one"))
+    (outcome,) = entries(federation, Outcome)
+    assert (outcome.verdict, outcome.check) == ("rejected", "proof_length")
+
+
+def test_a_round_below_its_quorum_fails_loudly_and_leaves_the_model(pair: MemoryFederation) -> None:
+    pair.tamper = lambda name, kind, reply: None
+    with pytest.raises(FederationError, match="quorum is 2"):
+        pair.execute(pair.plan("risk", "silent"))
+    assert entries(pair, ModelEntry) == []
+    (failure,) = entries(pair, Failure)
+    assert "0 commits" in failure.reason
+    assert pair.store.run("silent").state == "failed"
+
+
+def test_a_commit_without_a_release_is_an_abort_and_the_others_go_on(pair: MemoryFederation) -> None:
+    pair.tamper = lambda name, kind, reply: None if (name, kind) == ("alder", "release") else reply
+    pair.execute(pair.plan("risk", "aborted", quorum=1))
+    outcomes = {entry.slot.participant: entry.verdict for entry in entries(pair, Outcome)}
+    assert outcomes == {"alder": "aborted", "birch-co": "accepted"}
+    assert verify_bundle(pair.bundle(), pair.store.deployment).passed
+
+
+def test_a_release_for_a_closed_round_is_refused(pair: MemoryFederation) -> None:
+    replies: dict[tuple[str, str], bytes] = {}
+    pair.tamper = lambda name, kind, reply: replies.setdefault((name, kind), reply)
+    pair.execute(pair.plan("risk", "first"))
+
+    def replay(name: str, kind: str, reply: bytes) -> bytes:
+        return replies[name, kind] if (name, kind) == ("alder", "release") else reply
+
+    pair.tamper = replay
+    pair.execute(pair.plan("risk", "second", quorum=1))
+    second = [entry for entry in entries(pair, Outcome) if entry.slot.round.run == "second"]
+    assert {entry.slot.participant: entry.verdict for entry in second} == {
+        "alder": "aborted",
+        "birch-co": "accepted",
+    }
+    assert "release_slot" in pair.store.run("second").detail
+
+
+def _copied_from_first(federation: MemoryFederation) -> Callable[[str, str, bytes], bytes]:
+    """birch-co signs, under its own name, the commitments that alder has just sent."""
+    seen: list[Commit] = []
+
+    def tamper(name: str, kind: str, reply: bytes) -> bytes:
+        commit = Signed[Commit].decode(Envelope.from_bytes(reply, ()).document).body
+        if name == "alder":
+            seen.append(commit)
+            return reply
+        copied = commit.model_copy(update={"randomness": seen[0].randomness, "gradient": seen[0].gradient})
+        return Envelope(Signed[Commit].create(copied, federation.members[name].key).encode()).to_bytes()
+
+    return tamper
+
+
+def _signed_by_another(federation: MemoryFederation) -> Callable[[str, str, bytes], bytes]:
+    def tamper(_name: str, _kind: str, reply: bytes) -> bytes:
+        commit = Signed[Commit].decode(Envelope.from_bytes(reply, ()).document).body
+        return Envelope(Signed[Commit].create(commit, SigningKey.generate()).encode()).to_bytes()
+
+    return tamper
+
+
+def _truncated(_federation: MemoryFederation) -> Callable[[str, str, bytes], bytes]:
+    return lambda _name, _kind, reply: reply[:-1]
+
+
+def _trailing(_federation: MemoryFederation) -> Callable[[str, str, bytes], bytes]:
+    return lambda _name, _kind, reply: reply + b"\x00"
+
+
+def _identity_point(federation: MemoryFederation) -> Callable[[str, str, bytes], bytes]:
+    def tamper(name: str, _kind: str, reply: bytes) -> bytes:
+        commit = Signed[Commit].decode(Envelope.from_bytes(reply, ()).document).body
+        altered = commit.model_copy(update={"gradient": ["c0" + "00" * 47]})
+        return Envelope(Signed[Commit].create(altered, federation.members[name].key).encode()).to_bytes()
+
+    return tamper
+
+
+@pytest.mark.parametrize(
+    ("attack", "accepted"),
+    [
+        pytest.param(_copied_from_first, 1, id="copied_commitment"),
+        pytest.param(_signed_by_another, 0, id="signed_by_another"),
+        pytest.param(_truncated, 0, id="truncated"),
+        pytest.param(_trailing, 0, id="trailing_bytes"),
+        pytest.param(_identity_point, 0, id="identity_point"),
+    ],
+)
+def test_a_bad_commit_never_reaches_the_log(
+    pair: MemoryFederation,
+    attack: Callable[[MemoryFederation], Callable[[str, str, bytes], bytes]],
+    accepted: int,
+) -> None:
+    pair.tamper = attack(pair)
+    with pytest.raises(FederationError, match="quorum"):
+        pair.execute(pair.plan("risk", "attacked"))
+    assert len(entries(pair, CommitEntry)) == accepted
+    assert entries(pair, ReleaseEntry) == []
+
+
+def test_launching_checks_the_whole_plan_before_anything_starts(pair: MemoryFederation) -> None:
+    before = pair.store.entries()
+    with pytest.raises(InputError, match="dimension"):
+        pair.plan("risk", "other-model", dimension=1361)
+    with pytest.raises(InputError, match="nobody"):
+        pair.plan("risk", "stranger", participants=["alder", "nobody"])
+    with pytest.raises(InputError, match="sigma"):
+        pair.plan("risk", "weak", sigma=3)
+    with pytest.raises(InputError, match="quorum"):
+        pair.plan("risk", "large", quorum=5)
+    with pytest.raises(InputError, match="unknown_field"):
+        pair.plan("risk", "typo", unknown_field=1)
+    assert pair.store.entries() == before
