@@ -1,0 +1,173 @@
+"""Write the JSON examples of `protocols/spec/*.md` anew, from a real federation in memory.
+
+    python -m docs.examples
+
+An example is a fenced block that begins with ```json and the name of its class; `Signed[Commit]` is a signed
+body. Three participants take part: one is honest, one halves its noise, one goes silent after its commit;
+a second run then fails for want of a quorum.
+"""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploy.demo.data.simulate import portfolio
+from intertwine.client.participant import ReleaseWork, Vector
+from intertwine.protocols.bundle import Bundle
+from intertwine.protocols.document import Document
+from intertwine.protocols.encoding import encode
+from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest, Invitation
+from intertwine.protocols.entries import BeaconEntry, CommitEntry, Publication, decode_entry
+from intertwine.protocols.envelope import Envelope
+from intertwine.protocols.errors import FederationError
+from intertwine.protocols.plan import MAX_DIMENSION
+from intertwine.protocols.publication import ModelRecord
+from intertwine.protocols.round import (
+    CommitRequest,
+    Refusal,
+    ReleaseRequest,
+    Signed,
+    StatementContext,
+    kind_of,
+)
+from intertwine.protocols.signing import SigningKey
+from intertwine.server.enrolment import enrol, invite
+from intertwine.server.store import prove_inclusion
+from intertwine.zk import release
+from intertwine.zk.round_proof import statement_for
+from tests.federation import MemoryFederation
+
+SPECIFICATION = Path(__file__).parents[1] / "protocols" / "spec"
+FENCE = re.compile(r"(?<=^```json )(\S+)\n.*?(?=^```$)", re.MULTILINE | re.DOTALL)
+_SIGNED_REQUESTS: dict[str, Any] = {
+    "CommitRequest": Signed[CommitRequest],
+    "ReleaseRequest": Signed[ReleaseRequest],
+}
+_WIDTH = 108
+
+
+def main() -> int:
+    """Replace every example."""
+    with tempfile.TemporaryDirectory() as folder:
+        examples = collect(Path(folder))
+    for page in sorted(SPECIFICATION.glob("*.md")):
+        page.write_text(FENCE.sub(lambda fence: _example(examples, fence[1]), page.read_text()))
+    return 0
+
+
+def collect(root: Path) -> dict[str, Document]:
+    """One document of each class, by the name of its class."""
+    federation = _run(root)
+    examples = _enrolment(federation)
+    entries = [decode_entry(data) for data in federation.store.entries()]
+    for entry in entries:
+        examples.setdefault(type(entry).__name__, entry)
+    commit = next(entry.commit for entry in entries if isinstance(entry, CommitEntry))
+    beacon = next(entry.beacon for entry in entries if isinstance(entry, BeaconEntry))
+    plan = examples["PlanEntry"].plan  # type: ignore[attr-defined]
+    examples |= {
+        "Signed[Plan]": plan,
+        "Plan": plan.body,
+        "RoundId": commit.body.slot.round,
+        "Slot": commit.body.slot,
+        "Signed[Commit]": commit,
+        "Signed[Release]": examples["ReleaseEntry"].release,  # type: ignore[attr-defined]
+        "StatementContext": StatementContext.create(plan.body, commit, bytes.fromhex(beacon)),
+        "ModelRecord": _model_record(federation, entries),
+    }
+    return examples | _messages(federation) | _bundle(federation)
+
+
+def _run(root: Path) -> MemoryFederation:
+    """Play the two runs; the second one lacks its quorum."""
+    silent = {"meadow-shop"}
+
+    def tamper(participant: str, kind: str, reply: bytes) -> bytes | None:
+        return None if participant in silent and kind == "release" else reply
+
+    federation = MemoryFederation(root, tamper)
+    for seed, name in enumerate(("harbour-shop", "lantern-studio", "meadow-shop"), 1):
+        path = root / f"{name}.csv"
+        path.write_text(portfolio(name, 300, seed))
+        options: dict[str, Any] = {"releaser": _halve_noise} if name == "lantern-studio" else {}
+        if name == "meadow-shop":
+            options["max_epsilon"] = 3.0
+        federation.add(name, {"risk": path}, role="creator" if name == "lantern-studio" else "smb", **options)
+    federation.execute(federation.plan("risk", "spring", quorum=1))
+    silent.clear()
+    try:
+        federation.execute(federation.plan("risk", "summer", quorum=3, sigma=200))
+    except FederationError:
+        return federation
+    raise RuntimeError("the second run was meant to fail")
+
+
+def _halve_noise(work: ReleaseWork) -> tuple[Vector, bytes]:
+    noise = release.noise(work.opening, work.beacon, work.commit.body.slot.identifier())
+    update = work.gradient + np.round(noise / 2).astype(np.int64)
+    return update, release.prove_unchecked(
+        statement_for(work.plan, work.commit, work.beacon, update), work.opening
+    )
+
+
+def _enrolment(federation: MemoryFederation) -> dict[str, Document]:
+    token = invite(federation.home, federation.store, "orchard-shop", "retailer", ["forecast"], 3600)
+    invitation = Invitation.from_token(token)
+    node_key = f"ecdsa-sha2-nistp384 {b'orchard'.hex():A<136}"
+    request = EnrolmentRequest.create(invitation.secret, node_key, SigningKey.generate())
+    answer: EnrolmentAnswer = enrol(federation.home, federation.store, request, lambda _key: 2000)
+    return {"Invitation": invitation, "EnrolmentRequest": request, "EnrolmentAnswer": answer}
+
+
+def _messages(federation: MemoryFederation) -> dict[str, Document]:
+    """The coordinator's requests, and a participant's refusal of the last plan's cost."""
+    examples: dict[str, Document] = {}
+    for name, message in federation.requests:
+        document = Envelope.from_bytes(message, (8 * MAX_DIMENSION,)).document
+        kind = kind_of(document)
+        examples.setdefault(f"Signed[{kind}]", _SIGNED_REQUESTS[kind].decode(document))
+        reply = federation.members[name].participant.handle(message)
+        answer = Envelope.from_bytes(reply, (4 * MAX_DIMENSION, 1 << 20)).document
+        if kind_of(answer) == "Refusal":
+            examples.setdefault("Signed[Refusal]", Signed[Refusal].decode(answer))
+    proof = examples["Signed[ReleaseRequest]"].body.inclusion  # type: ignore[attr-defined]
+    return {**examples, "InclusionProof": proof}
+
+
+def _model_record(federation: MemoryFederation, entries: list[Any]) -> ModelRecord:
+    checkpoint, leaves = federation.store.checkpoint()
+    position = next(number for number, entry in enumerate(entries) if isinstance(entry, Publication))
+    return ModelRecord(
+        publication=entries[position], inclusion=prove_inclusion(leaves, position), checkpoint=checkpoint
+    )
+
+
+def _bundle(federation: MemoryFederation) -> dict[str, Document]:
+    return {"Manifest": Bundle.open(federation.bundle()).manifest}
+
+
+def _example(examples: dict[str, Document], name: str) -> str:
+    value = examples[name].model_dump(mode="json")
+    return f"{name}\n{_pretty(value)}\n"
+
+
+def _pretty(value: Any, indent: int = 0) -> str:
+    """JSON with sorted keys, where what fits on a line stays on it."""
+    flat = encode(value).decode()
+    if not isinstance(value, dict | list) or indent + len(flat) <= _WIDTH:
+        return flat
+    pad = " " * (indent + 2)
+    if isinstance(value, dict):
+        items = [f"{pad}{encode(key).decode()}: {_pretty(value[key], indent + 2)}" for key in sorted(value)]
+    else:
+        items = [f"{pad}{_pretty(item, indent + 2)}" for item in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n" + ",\n".join(items) + f"\n{' ' * indent}{closing}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
