@@ -42,6 +42,7 @@ with warnings.catch_warnings():
     from intertwine.server.superlink import ControlClient, SuperLink
 
 NODES = 4
+SLOW_S = 8
 DRIVER = """
 import sys, types
 
@@ -119,9 +120,11 @@ class Coordinator:
         }
         return replies | {int(node): kind for node, (kind, _) in answer["failures"].items()}
 
-    def finish(self) -> None:
+    def finish(self) -> str:
+        """The run's status after its ServerApp ended."""
         self.connection.send_bytes(json.dumps(None).encode())
         wait_for(lambda: self.control.run_status(self.run_id).startswith("finished"), 20)
+        return self.control.run_status(self.run_id)
 
 
 @dataclass
@@ -188,7 +191,7 @@ def handle(request: bytes, run_id: int) -> bytes:
     if request == b"fail":
         raise ValueError("a secret that must stay here")
     if request == b"slow":
-        time.sleep(10)
+        time.sleep(SLOW_S)
     return hashlib.sha256(request).digest() + request
 
 
@@ -230,52 +233,56 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
             thread.join()
 
 
-def test_four_nodes_exchange_five_rounds(federation: Federation) -> None:
+@pytest.fixture(scope="module")
+def run(federation: Federation) -> Coordinator:
     run = federation.launch()
     wait_for(lambda: run.online() == set(federation.nodes), 40)
+    return run
+
+
+def test_four_nodes_exchange_five_rounds(federation: Federation, run: Coordinator) -> None:
     for number in range(5):
         size = 1_000_000 if number == 2 else 1000
         requests = {node: secrets.token_bytes(size) for node in federation.nodes}
         replies = run.exchange(requests)
         assert replies == {node: hashlib.sha256(sent).digest() + sent for node, sent in requests.items()}
-    run.finish()
-    assert federation.superlink.run_status(run.run_id) == "finished:completed"
 
 
-def test_failures_are_typed_and_told_apart(federation: Federation) -> None:
-    run = federation.launch()
+def test_failures_are_typed_and_told_apart(federation: Federation, run: Coordinator) -> None:
     fails, slow, good, _ = federation.nodes
     unknown = 12345
-    replies = run.exchange({fails: b"fail", slow: b"slow", good: b"good", unknown: b"good"}, timeout_s=8)
+    replies = run.exchange(
+        {fails: b"fail", slow: b"slow", good: b"good", unknown: b"good"}, timeout_s=SLOW_S - 2
+    )
     assert replies == {fails: "error", slow: "timed out", good: ANSWER, unknown: "offline"}
     assert "a secret" not in run.reasons[fails]
-    run.finish()
 
 
-def test_bundle_with_code_is_refused_and_the_node_serves_on(federation: Federation) -> None:
+def test_bundle_with_code_is_refused_and_the_node_serves_on(federation: Federation, run: Coordinator) -> None:
     HANDLED.clear()
-    bundle = bundle_with_code(federation.home)
     with federation.superlink._client() as client:
-        run_id = client.StartRun(StartRunRequest(fab=Fab(content=bundle))).run_id
-    wait_for(lambda: federation.superlink.run_status(run_id).startswith("finished"), 30)
+        refused = client.StartRun(StartRunRequest(fab=Fab(content=bundle_with_code(federation.home)))).run_id
+    wait_for(lambda: federation.superlink.run_status(refused).startswith("finished"), 40)
     codes = json.loads((federation.home / "codes.json").read_text())
     assert codes == [ErrorCode.INVALID_FAB] * NODES
     assert HANDLED == []
     assert not (federation.home / "executed").exists()
-    run = federation.launch()
     assert run.exchange(dict.fromkeys(federation.nodes, b"good")) == dict.fromkeys(federation.nodes, ANSWER)
-    run.finish()
+    assert run.finish() == "finished:completed"
 
 
-def test_node_that_was_killed_comes_back(federation: Federation) -> None:
-    node_id, node = next(iter(federation.nodes.items()))
+def test_the_next_run_survives_restarts_of_node_and_superlink(federation: Federation) -> None:
+    node = next(iter(federation.nodes.values()))
     process = node._daemon._process
     assert process is not None
     process.kill()
-    wait_for(lambda: node._daemon._process is not process and node.alive, 10)
+    wait_for(lambda: node._daemon._process is not process and node.alive, 20)
+    federation.superlink.stop()
+    federation.superlink.start()
     run = federation.launch()
-    assert run.exchange({node_id: b"good"}, timeout_s=30) == {node_id: ANSWER}
-    run.finish()
+    wait_for(lambda: run.online() == set(federation.nodes), 60)
+    assert run.exchange(dict.fromkeys(federation.nodes, b"good")) == dict.fromkeys(federation.nodes, ANSWER)
+    assert run.finish() == "finished:completed"
 
 
 def test_second_superlink_names_the_port_in_use(federation: Federation) -> None:

@@ -50,8 +50,9 @@ _PULL_S = (0.05, 1.0)
 """First and longest pause while the SuperNode does not have all of a request yet."""
 _AWAKE_S = 0.5
 """How long an empty request is held: it keeps the SuperNode from a sleep of 3 s, at half the traffic of 0."""
-_RESTART_S = (1.0, 30.0)
-"""First and longest pause before a SuperNode that ended is started again."""
+_RESTART_S = (1.0, 10.0)
+"""First and longest pause before a SuperNode that ended is started again. One that could not sign off is
+refused until the SuperLink has missed its heartbeat, for about a minute."""
 _LASTED_S = 60.0
 
 Handler = Callable[[bytes, int], bytes]
@@ -71,7 +72,7 @@ class Executor:
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set, then end the SuperNode; a request in hand is answered first.
 
-        Starts the SuperNode, and starts it again whenever it ends, at growing intervals up to 30 s. The
+        Starts the SuperNode, and starts it again whenever it ends, at growing intervals up to 10 s. The
         SuperNode itself waits for a SuperLink that is away.
         """
         pause = _RESTART_S[0]

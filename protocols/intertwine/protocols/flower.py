@@ -77,9 +77,10 @@ class Daemon:
         self._process = None
 
     def log_tail(self, lines: int = 5) -> str:
-        """The last lines of the log, to say why it died."""
+        """The last lines of the log that are no mere information, to say why it died."""
         with contextlib.suppress(OSError):
-            return "\n".join(self.log.read_text(errors="replace")[-4096:].splitlines()[-lines:])
+            text = self.log.read_text(errors="replace")[-8192:]
+            return "\n".join([line for line in text.splitlines() if "INFO" not in line][-lines:])
         return ""
 
 
