@@ -20,7 +20,7 @@ SHRINK = 0.85
 """What the untrained model multiplies the level by: demand is skewed, its median is below its mean."""
 ERROR_UNIT = 6.5
 """Errors count in units of 6.5 sqrt(mean + 1), between relative error and units, for losses near one."""
-_SERIES_AT_ONCE = 32
+_SERIES_AT_ONCE = 16
 """Speed only: series in one backward pass, few enough for the processor's cache."""
 
 
@@ -56,7 +56,7 @@ class ForecastTask:
                 series.features(windows.units, windows.week),
                 partial(scaled_error, windows=windows, unit=unit),
             )
-            total += clip.quantize(-gradients.double().numpy(), clipping).sum(axis=0)
+            total += clip.quantize(-gradients.numpy(), clipping).sum(axis=0)
         return clip.project(total, clipping.update_bound)
 
     def evaluate(self, parameters: Parameters, records: Series) -> Evaluation:
@@ -66,11 +66,10 @@ class ForecastTask:
         with torch.no_grad():
             output = LSTM.from_vector(parameters)(inputs.flatten(0, 1)).view(windows.target.shape)
         loss = float(scaled_error(output, windows, error_unit(records)).mean())
-        median = np.median(windows.units[..., -series.LEVEL_WEEKS :].numpy(), axis=-1)
         return Evaluation(
             loss,
             _wape(forecast(output, windows.units), windows.target),
-            _wape(torch.from_numpy(median), windows.target),
+            _wape(series.median(windows.units), windows.target),
         )
 
     def export(self, parameters: Parameters, metadata: Mapping[str, str]) -> bytes:
@@ -78,11 +77,11 @@ class ForecastTask:
         graph = Graph(self.name)
         units = graph.input("units", lstm.STEPS)
         level, inputs = _graph_features(graph, units, graph.input("week"))
-        output = _graph_lstm(graph, inputs, LSTM.from_vector(parameters, torch.float64))
+        output = _graph_lstm(graph, inputs, LSTM.from_vector(parameters))
         ratio = graph.node("Mul", graph.node("Exp", output), graph.constant(SHRINK))
         units_ahead = graph.node("Mul", ratio, level)
         graph.output(graph.node("Squeeze", units_ahead, graph.constant([1])), "forecast")
-        return graph.serialize(model_metadata(self.name, metadata))
+        return graph.serialize(model_metadata(self.name, self.version, metadata))
 
     def inputs(self, records: Series) -> Arrays:
         """The latest 12 weeks of every series, to forecast the week after the file's last."""
@@ -94,7 +93,7 @@ class ForecastTask:
         units = torch.tensor(inputs["units"], dtype=torch.float64)
         week = torch.tensor(inputs["week"], dtype=torch.float64)
         with torch.no_grad():
-            output = LSTM.from_vector(parameters, torch.float64)(series.features(units, week))
+            output = LSTM.from_vector(parameters)(series.features(units, week))
         return {"forecast": forecast(output, units).numpy()}
 
     def describe(self, records: Series, outputs: Arrays) -> list[str]:
@@ -122,7 +121,7 @@ def scaled_error(output: Tensor, windows: Windows, unit: Tensor) -> Tensor:
 def error_unit(records: Series) -> Tensor:
     """The unit of each series' errors, shape (s,), from its training weeks alone."""
     mean = records.units[:, : -series.TEST_WEEKS].mean(axis=1)
-    return torch.tensor(ERROR_UNIT * np.sqrt(mean + 1.0), dtype=torch.float32)
+    return torch.tensor(ERROR_UNIT * np.sqrt(mean + 1.0), dtype=torch.float64)
 
 
 def _wape(ahead: Tensor, target: Tensor) -> float:
@@ -132,23 +131,32 @@ def _wape(ahead: Tensor, target: Tensor) -> float:
 
 def _graph_features(graph: Graph, units: str, week: str) -> tuple[str, str]:
     """`series.level` as (batch, 1) and `series.features`, by the same formulas."""
+    axis = graph.constant([1])
     first = graph.constant([lstm.STEPS - series.LEVEL_WEEKS])
-    recent = graph.node("Slice", units, first, graph.constant([lstm.STEPS]), graph.constant([1]))
+    recent = graph.node("Slice", units, first, graph.constant([lstm.STEPS]), axis)
     level = graph.node("ReduceMean", recent, axes=[1], keepdims=1)
-    one = graph.constant(1.0)
-    log_level = graph.node("Log", graph.node("Add", level, one))
-    ratio = graph.node("Sub", graph.node("Log", graph.node("Add", units, one)), log_level)
-    centred = graph.node("Sub", log_level, graph.constant(series.LEVEL_CENTRE))
-    size = graph.node("Div", centred, graph.constant(series.LEVEL_SPREAD))
-    size = graph.node("Expand", size, graph.node("Shape", units))
+    log_level = _graph_log1p(graph, level)
+    ordered = graph.nodes("TopK", 2, recent, graph.constant([series.LEVEL_WEEKS]), axis=1)[0]
+    low, high = graph.constant([series.MIDDLE.start]), graph.constant([series.MIDDLE.stop])
+    median = graph.node("ReduceMean", graph.node("Slice", ordered, low, high, axis), axes=[1], keepdims=1)
+    steadiness = graph.node("Sub", _graph_log1p(graph, median), log_level)
     steps = graph.constant(np.arange(1.0 - lstm.STEPS, 1.0))
-    weeks = graph.node("Add", graph.node("Unsqueeze", week, graph.constant([1])), steps)
+    weeks = graph.node("Add", graph.node("Unsqueeze", week, axis), steps)
     phase = graph.node("Mul", weeks, graph.constant(series.PHASE))
     # ONNX Runtime has no cosine in float64.
     cosine = graph.node("Sin", graph.node("Add", phase, graph.constant(np.pi / 2)))
-    parts = [ratio, size, graph.node("Sin", phase), cosine]
-    last_axis = graph.constant([2])
-    return level, graph.node("Concat", *(graph.node("Unsqueeze", part, last_axis) for part in parts), axis=2)
+    parts = [
+        graph.node("Sub", _graph_log1p(graph, units), log_level),
+        graph.node("Expand", steadiness, graph.node("Shape", units)),
+        graph.node("Sin", phase),
+        cosine,
+    ]
+    last = graph.constant([2])
+    return level, graph.node("Concat", *(graph.node("Unsqueeze", part, last) for part in parts), axis=2)
+
+
+def _graph_log1p(graph: Graph, value: str) -> str:
+    return graph.node("Log", graph.node("Add", value, graph.constant(1.0)))
 
 
 def _graph_lstm(graph: Graph, inputs: str, module: LSTM) -> str:

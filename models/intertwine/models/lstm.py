@@ -34,21 +34,25 @@ class Unrolled:
 
 
 class LSTM(nn.Module):
-    """LSTM with 16 hidden units and a linear head on its last state (Hochreiter and Schmidhuber 1997)."""
+    """LSTM with 16 hidden units and a linear head on its last state (Hochreiter and Schmidhuber 1997).
 
-    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+    float64: in float32, which series share a batch would decide the last bits of a gradient, and with them
+    how some of its coordinates round. One record would then move others' vectors.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        self.weight_input = nn.Parameter(torch.zeros(GATES, INPUTS, dtype=dtype))
-        self.weight_hidden = nn.Parameter(torch.zeros(GATES, HIDDEN, dtype=dtype))
-        self.bias = nn.Parameter(torch.zeros(GATES, dtype=dtype))
-        self.weight_head = nn.Parameter(torch.zeros(HIDDEN, dtype=dtype))
-        self.bias_head = nn.Parameter(torch.zeros(1, dtype=dtype))
+        self.weight_input = nn.Parameter(torch.zeros(GATES, INPUTS, dtype=torch.float64))
+        self.weight_hidden = nn.Parameter(torch.zeros(GATES, HIDDEN, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.zeros(GATES, dtype=torch.float64))
+        self.weight_head = nn.Parameter(torch.zeros(HIDDEN, dtype=torch.float64))
+        self.bias_head = nn.Parameter(torch.zeros(1, dtype=torch.float64))
 
     @classmethod
-    def from_vector(cls, parameters: Parameters, dtype: torch.dtype = torch.float32) -> "LSTM":
+    def from_vector(cls, parameters: Parameters) -> "LSTM":
         """The module whose parameters, flattened in the order above, are `parameters`, shape (1361,)."""
-        module = cls(dtype)
-        nn.utils.vector_to_parameters(torch.tensor(parameters, dtype=dtype), module.parameters())
+        module = cls()
+        nn.utils.vector_to_parameters(torch.tensor(parameters, dtype=torch.float64), module.parameters())
         return module
 
     def forward(self, features: Tensor) -> Tensor:

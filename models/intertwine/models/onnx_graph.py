@@ -85,8 +85,10 @@ def _value(name: str, shape: Sequence[int], dtype: type[np.generic]) -> onnx.Val
     return helper.make_tensor_value_info(name, _TYPES[np.dtype(dtype)], ["batch", *shape])
 
 
-def model_metadata(task: str, metadata: Mapping[str, str]) -> dict[str, str]:
-    """The caller's metadata with the task's name; InputError if it claims another task."""
-    if metadata.get("task", task) != task:
-        raise InputError(f"The metadata name the task {metadata['task']}, the model is {task}.")
-    return {**metadata, "task": task}
+def model_metadata(task: str, version: int, metadata: Mapping[str, str]) -> dict[str, str]:
+    """The caller's metadata with the task's name and version; InputError if they contradict the caller's."""
+    ours = {"task": task, "task_version": str(version)}
+    for key, value in ours.items():
+        if metadata.get(key, value) != value:
+            raise InputError(f"The metadata say {key} {metadata[key]}, the model is {value}.")
+    return {**metadata, **ours}

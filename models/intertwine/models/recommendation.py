@@ -62,15 +62,15 @@ class RecommendationTask:
         return clip.project(total, clipping.update_bound)
 
     def evaluate(self, parameters: Parameters, records: Baskets) -> Evaluation:
-        """Hit rate at 10 of the blend, with its cross-entropy among the 100 candidates as loss."""
+        """Hit rate at 10 of the blend; the loss is the shared part's cross-entropy among the candidates."""
         inputs = _inputs(records.training)
-        scores = self.reference(parameters, inputs)["scores"].astype(np.float64)
-        own = inputs["local_scores"].astype(np.float64)
+        own = inputs["local_scores"]
+        blend = self.reference(parameters, inputs)["scores"]
         losses, hits, own_hits = [], [], []
         for row in np.flatnonzero(records.held_out >= 0):
             chosen = data.candidates(records, int(row))
-            losses.append(_cross_entropy(scores[row, chosen]))
-            hits.append(_hit(scores[row, chosen]))
+            losses.append(_cross_entropy(blend[row, chosen] - own[row, chosen]))
+            hits.append(_hit(blend[row, chosen]))
             own_hits.append(_hit(own[row, chosen]))
         if not hits:
             return Evaluation(0.0, 0.0, 0.0)
@@ -95,7 +95,7 @@ class RecommendationTask:
         ranked = graph.nodes("TopK", 2, steps, graph.constant([ITEMS]), axis=1)[1]
         graph.output(scores, "scores", ITEMS)
         graph.output(ranked, "items", ITEMS, dtype=np.int64)
-        return graph.serialize(model_metadata(self.name, metadata))
+        return graph.serialize(model_metadata(self.name, self.version, metadata))
 
     def inputs(self, records: Baskets) -> Arrays:
         """Every customer's whole basket and the participant's own scores for it."""

@@ -68,7 +68,7 @@ class RiskTask:
         weights, intercept = self._logistic(parameters)
         margin = graph.node("MatMul", features, graph.constant(weights))
         graph.output(graph.node("Sigmoid", graph.node("Add", margin, graph.constant(intercept))), "risk")
-        return graph.serialize(model_metadata(self.name, metadata))
+        return graph.serialize(model_metadata(self.name, self.version, metadata))
 
     def inputs(self, records: Vulnerabilities) -> Arrays:
         """The features of every row."""

@@ -16,6 +16,8 @@ from intertwine.protocols.errors import InputError
 
 LEVEL_WEEKS = 8
 """A series' level is its mean over this many recent weeks."""
+MIDDLE = slice(LEVEL_WEEKS // 2 - 1, LEVEL_WEEKS // 2 + 1)
+"""The two middle ones of the sorted recent weeks, whose mean is their median."""
 TEST_WEEKS = 12
 """The last weeks of each series are for evaluation, one step ahead; training never sees them."""
 MIN_WEEKS = STEPS + 1 + TEST_WEEKS
@@ -24,9 +26,6 @@ EPOCH = date(2000, 1, 3)
 """The Monday that weeks are counted from."""
 
 _YEAR = 365.2425 / 7
-LEVEL_CENTRE = 3.0
-LEVEL_SPREAD = 2.0
-"""Public centre and spread of a series' log level."""
 PHASE = 2 * pi / _YEAR
 """Radians of the year in one week."""
 
@@ -93,7 +92,7 @@ def _calendar(path: Path, cells: dict[str, dict[int, int]]) -> range:
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of s series and the week after each. float32.
+    """Windows of s series and the week after each, in float64.
 
     units: shape (s, n, 12). week: shape (n,), the target's week from EPOCH. target: its units, shape (s, n).
     """
@@ -115,8 +114,8 @@ def test_windows(series: Series) -> Windows:
 
 def _windows(series: Series, units: NDArray[np.float64], first_target: int) -> Windows:
     # unfold gives the window and, as its last entry, the target.
-    spans = torch.tensor(units[:, first_target - STEPS :], dtype=torch.float32).unfold(1, STEPS + 1, 1)
-    week = torch.arange(first_target, units.shape[1], dtype=torch.float32) + series.first_week
+    spans = torch.tensor(units[:, first_target - STEPS :], dtype=torch.float64).unfold(1, STEPS + 1, 1)
+    week = torch.arange(first_target, units.shape[1], dtype=torch.float64) + series.first_week
     return Windows(spans[..., :-1], week, spans[..., -1])
 
 
@@ -125,14 +124,20 @@ def level(units: Tensor) -> Tensor:
     return units[..., -LEVEL_WEEKS:].mean(dim=-1)
 
 
+def median(units: Tensor) -> Tensor:
+    """Median of the last 8 weeks of each window: shape (..., 12) to (...)."""
+    ordered = units[..., -LEVEL_WEEKS:].sort(dim=-1).values
+    return ordered[..., MIDDLE].mean(dim=-1)
+
+
 def features(units: Tensor, week: Tensor) -> Tensor:
     """What the LSTM reads: units (..., 12) and the target's week (...) to shape (..., 12, 4).
 
-    For each week of the window: log units against the log level, the log level, and the season of the week
-    after as sine and cosine.
+    For each week of the window: its log units against the log level; the log median against the log level,
+    which tells steady sales from rare bulk orders; and the season of the week after, as sine and cosine.
     """
     log_level = torch.log1p(level(units))[..., None]
-    size = (log_level - LEVEL_CENTRE) / LEVEL_SPREAD
+    steadiness = torch.log1p(median(units))[..., None] - log_level
     phase = (week[..., None] + torch.arange(1 - STEPS, 1)) * PHASE
-    parts = (torch.log1p(units) - log_level, size, torch.sin(phase), torch.cos(phase))
+    parts = (torch.log1p(units) - log_level, steadiness, torch.sin(phase), torch.cos(phase))
     return torch.stack([part.expand_as(units) for part in parts], dim=-1)
