@@ -1,5 +1,6 @@
 """Enrolment and the control plane, served by the real server over TLS."""
 
+import socket
 import ssl
 import threading
 import time
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 
 from intertwine.client.supernode import create_node_key
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest, Invitation
@@ -21,6 +21,7 @@ from intertwine.server.control import MAX_BODY_BYTES, control_plane
 from intertwine.server.enrolment import RegisterNode, invite
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.store import Store
+from intertwine.server.up import https_server
 
 SETTINGS = CoordinatorSettings(host="127.0.0.1", fleet_port=9092, control_port=8443)
 
@@ -38,17 +39,14 @@ def store(home: Home) -> Store:
 @contextmanager
 def served(home: Home, store: Store, register_node: RegisterNode) -> Iterator[httpx.Client]:
     """The control plane on a free port, and a client that trusts its CA alone."""
-    certificate, key = str(home.certificate), str(home.certificate_key)
-    app = control_plane(home, store, register_node)
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, ssl_certfile=certificate, ssl_keyfile=key, log_level="critical")
-    )
-    thread = threading.Thread(target=server.run)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = https_server(home, control_plane(home, store, register_node))
+    thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
-        while not server.started:
+        while not server.started and thread.is_alive():
             time.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
+        port = listener.getsockname()[1]
         context = ssl.create_default_context(cafile=str(home.authority))
         with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, trust_env=False) as client:
             yield client

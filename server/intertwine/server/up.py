@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
+from fastapi import FastAPI
 
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import read_bounded, write_atomic
@@ -31,7 +32,8 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
         superlink.start()
         write_atomic(home.process_file, str(os.getpid()).encode())
         on_ready()
-        _server(home, superlink).run(sockets=[listener])
+        app = control_plane(home, Store(home, home.signing_key), superlink.register)
+        https_server(home, app).run(sockets=[listener])
     finally:
         home.process_file.unlink(missing_ok=True)
         superlink.stop()
@@ -56,13 +58,14 @@ def control_client(home: Home) -> ControlClient:
     return ControlClient(home.settings.fleet_address, home.authority)
 
 
-def _server(home: Home, superlink: SuperLink) -> uvicorn.Server:
-    app = control_plane(home, Store(home, home.signing_key), superlink.register)
+def https_server(home: Home, app: FastAPI) -> uvicorn.Server:
+    """The web server of `app` with the deployment's certificate; it speaks HTTP/1.1 and nothing else."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
             ssl_certfile=str(home.certificate),
             ssl_keyfile=str(home.certificate_key),
+            ws="none",
             log_level="warning",
             server_header=False,
             timeout_graceful_shutdown=5,
