@@ -15,6 +15,7 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
     BeaconEntry,
     CommitEntry,
+    Entry,
     Failure,
     ModelEntry,
     Outcome,
@@ -23,6 +24,7 @@ from intertwine.protocols.entries import (
 )
 from intertwine.protocols.signing import SigningKey
 from intertwine.zk.audit import Status, verify_bundle
+from intertwine.zk.privacy import PrivacyRow, account
 from tests.recording import Audit, Recording, assert_fails
 
 
@@ -352,6 +354,20 @@ def test_publication_before_the_last_round(recording: Recording, audit: Audit) -
 
 
 # 14 privacy
+
+
+def test_account_that_leaves_a_release_out(
+    recording: Recording, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An account without the rejected release does not add up to the log."""
+    rejected = recording.position(ReleaseEntry, 1)
+
+    def forgetful(entries: list[Entry], proven: set[int]) -> list[PrivacyRow]:
+        return account([entry for index, entry in enumerate(entries) if index != rejected], proven)
+
+    monkeypatch.setattr("intertwine.zk.audit.account", forgetful)
+    verdict = audit(recording)
+    assert_fails(verdict, "privacy", words="3 of 4 releases")
 
 
 def test_invalid_release_not_counted(recording: Recording, audit: Audit) -> None:
