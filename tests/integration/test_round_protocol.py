@@ -1,6 +1,6 @@
 """Rounds between the real coordinator and real participants in memory, honest and otherwise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,8 @@ from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.round import Commit, Signed
 from intertwine.protocols.signing import SigningKey
+from intertwine.server.closing import end_run
+from intertwine.server.rounds import OnReply
 from intertwine.zk.audit import verify_bundle
 from tests.federation import MemoryFederation
 
@@ -216,3 +218,49 @@ def test_launching_checks_the_whole_plan_before_anything_starts(pair: MemoryFede
     with pytest.raises(InputError, match="unknown_field"):
         pair.plan("risk", "typo", unknown_field=1)
     assert pair.store.entries() == before
+
+
+def test_a_second_commit_for_a_slot_is_refused(pair: MemoryFederation) -> None:
+    exchange = pair.exchange
+
+    def twice(requests: Mapping[int, bytes], timeout_s: float, on_reply: OnReply) -> Mapping[int, str]:
+        def repeat(node: int, reply: bytes) -> None:
+            on_reply(node, reply)
+            on_reply(node, reply)
+
+        return exchange(requests, timeout_s, repeat)
+
+    pair.exchange = twice  # type: ignore[method-assign]
+    pair.execute(pair.plan("risk", "twice"))
+    assert (
+        len(entries(pair, CommitEntry))
+        == len(entries(pair, ReleaseEntry))
+        == len(entries(pair, Outcome))
+        == 2
+    )
+    assert verify_bundle(pair.bundle(), pair.store.deployment).passed
+
+
+def test_a_run_that_dies_between_release_and_outcome_is_closed_completely(pair: MemoryFederation) -> None:
+    """Killed after it logged the first release: closing judges that one, and aborts the other."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*_arguments: object) -> None:
+        raise Killed
+
+    plan = pair.plan("risk", "killed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("intertwine.server.rounds.verify_release", kill)
+        with pytest.raises(Killed):
+            pair.execute(plan)
+    assert len(entries(pair, ReleaseEntry)) == 1
+    end_run(pair.store, plan, "failed", "its process was killed")
+    end_run(pair.store, plan, "stopped", "a second time")
+
+    ends = {entry.slot.participant: entry.verdict for entry in entries(pair, Outcome)}
+    assert ends == {"alder": "accepted", "birch-co": "aborted"}
+    assert [entry.reason for entry in entries(pair, Failure)] == ["its process was killed"]
+    assert pair.store.run("killed").state == "failed"
+    assert verify_bundle(pair.bundle(), pair.store.deployment).passed

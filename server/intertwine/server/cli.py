@@ -12,12 +12,14 @@ from rich.table import Table
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.plan import Plan
+from intertwine.server.closing import end_run
 from intertwine.server.enrolment import invite as make_invitation
 from intertwine.server.export import export_bundle
 from intertwine.server.home import CoordinatorSettings, Home
-from intertwine.server.launch import build_plan, fail, read_plan_file
+from intertwine.server.launch import build_plan, read_plan_file
 from intertwine.server.launch import launch as launch_run
 from intertwine.server.store import Run, Store
+from intertwine.server.superlink import ControlClient
 from intertwine.server.up import control_client, down
 from intertwine.server.up import up as serve
 from intertwine.zk.sampler import total_variation
@@ -27,7 +29,7 @@ console = Console()
 
 HomeOption = Annotated[Path, typer.Option("--home", help="The coordinator's home folder.")]
 _DEFAULT_HOME = Path.home() / ".intertwine" / "coordinator"
-_ENDED = ("finished", "failed", "stopped")
+_LOOK_S = 5.0
 
 
 @app.command()
@@ -88,7 +90,7 @@ def launch(
     config = {"home": str(opened.path.resolve()), "run": run}
     launch_run(store, opened.signing_key, checked, lambda: control_client(opened).launch(config))
     if wait:
-        _follow(store, checked)
+        _follow(store, checked, control_client(opened))
 
 
 @app.command()
@@ -117,11 +119,10 @@ def stop(
         return
     store = _store(opened)
     row = store.run(run)
-    if row.state in _ENDED:
+    if row.ended:
         raise InputError(f"Run {run!r} has {row.state} already.")
     control_client(opened).stop_run(int(row.flower_run))
-    fail(store, Plan.decode(row.plan), "stopped by the coordinator")
-    store.update_run(run, state="stopped")
+    end_run(store, Plan.decode(row.plan), "stopped", "stopped by the coordinator")
 
 
 @app.command()
@@ -154,22 +155,33 @@ def _show_cost(plan: Plan) -> None:
         )
 
 
-def _follow(store: Store, plan: Plan) -> None:
+def _follow(store: Store, plan: Plan, control: ControlClient) -> None:
     """Show progress until the run ends; FederationError if it fails."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    seen = ""
+    seen, look = "", time.monotonic() + _LOOK_S
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(f"{plan.run} rounds", total=plan.rounds)
-        while (row := store.run(plan.run)).state not in _ENDED:
+        while not (row := store.run(plan.run)).ended:
             seen = _report(progress, row, seen)
             progress.update(bar, completed=row.finished_rounds)
             time.sleep(0.5)
+            if time.monotonic() > look:
+                _end_if_abandoned(store, plan, row, control)
+                look = time.monotonic() + _LOOK_S
         _report(progress, row, seen)
         progress.update(bar, completed=row.finished_rounds)
     if row.state != "finished":
-        raise FederationError(
-            f"Run {plan.run!r} has {row.state}: {row.detail}.", "See the coordinator's log."
-        )
+        raise FederationError(f"Run {plan.run!r} has {row.state}: {row.detail}")
+
+
+def _end_if_abandoned(store: Store, plan: Plan, row: Run, control: ControlClient) -> None:
+    """A driver that was killed cannot say so itself: ask Flower whether it still runs."""
+    try:
+        status = control.run_status(int(row.flower_run))
+    except FederationError as error:
+        status = f"finished: {error}"
+    if status.startswith("finished"):
+        end_run(store, plan, "failed", f"the run's process has ended ({status})")
 
 
 def _report(progress: Progress, row: Run, seen: str) -> str:

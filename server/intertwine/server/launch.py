@@ -9,12 +9,13 @@ from typing import Any
 from intertwine.models.recipes import recipe
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.aggregation import parameters_to_bytes
-from intertwine.protocols.entries import Failure, PlanEntry
+from intertwine.protocols.entries import PlanEntry
 from intertwine.protocols.errors import InputError, IntertwineError
 from intertwine.protocols.files import read_bounded
 from intertwine.protocols.plan import Plan
-from intertwine.protocols.round import RoundId, Signed, model_digest
+from intertwine.protocols.round import Signed, model_digest
 from intertwine.protocols.signing import SigningKey
+from intertwine.server.closing import end_run
 from intertwine.server.store import Run, Store, now
 
 MAX_PLAN_FILE_BYTES = 64 << 10
@@ -80,15 +81,8 @@ def launch(store: Store, key: SigningKey, plan: Plan, start: Callable[[], int]) 
     try:
         store.update_run(plan.run, flower_run=str(start()))
     except IntertwineError as error:
-        fail(store, plan, str(error))
+        end_run(store, plan, "failed", str(error))
         raise
-
-
-def fail(store: Store, plan: Plan, reason: str) -> None:
-    """Record that a run ended without a model."""
-    round_id = RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=1)
-    store.record(Failure(time=now(), round=round_id, reason=reason[:500]))
-    store.update_run(plan.run, state="failed", detail=reason)
 
 
 def _check_members(store: Store, plan: Plan) -> None:

@@ -28,7 +28,6 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
     BeaconEntry,
     CommitEntry,
-    Failure,
     ModelEntry,
     Outcome,
     Publication,
@@ -52,12 +51,14 @@ from intertwine.protocols.round import (
     kind_of,
 )
 from intertwine.protocols.signing import SigningKey
+from intertwine.server.closing import end_run
 from intertwine.server.fleet import Fleet
 from intertwine.server.home import Home
 from intertwine.server.store import Participant, Store, now, prove_inclusion
 from intertwine.zk.round_proof import commitments_of, verify_release
 
 MAX_PROOF_BYTES = 1 << 20
+CONNECT_S = 20.0
 _log = logging.getLogger(__name__)
 
 OnReply = Callable[[int, bytes], None]
@@ -162,6 +163,8 @@ class RunDriver:
         signed = Signed[Commit].decode(reply.document)
         commit = signed.open(member.participant.signing_key)
         expected = (member.slot, self._plan.digest(), sha256(current.parameters))
+        if member.commit is not None:
+            raise VerificationError("second_commit", "the slot has a commit.")
         if (commit.slot, commit.plan, commit.parameters) != expected:
             raise VerificationError("commit_slot", "the commit is for another slot, plan or model.")
         commitments_of(commit)
@@ -324,8 +327,7 @@ class RunDriver:
         if count >= self._plan.quorum:
             return
         reason = f"{count} {what}, but the quorum is {self._plan.quorum}"
-        self._store.record(Failure(time=now(), round=current.identity, reason=reason))
-        self._store.update_run(self._plan.run, state="failed", detail=reason)
+        end_run(self._store, self._plan, "failed", reason)
         raise FederationError(
             f"Round {current.identity.number} of run {self._plan.run!r} failed: {reason}.",
             "The model is as it was; see the log for each participant's reason.",
@@ -340,11 +342,19 @@ def run(fleet: Fleet, config: Mapping[str, object]) -> None:
     plan = Plan.decode(store.run(str(config["run"])).plan)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
+        nodes = {int(store.participant(name).node_id) for name in plan.participants}
+        _wait_for_nodes(fleet, nodes)
         RunDriver(store, key, plan, _FlowerTransport(fleet)).execute()
     except Exception as error:
-        if store.run(plan.run).state != "failed":
-            store.update_run(plan.run, state="failed", detail=f"{type(error).__name__}: {error}"[:500])
+        end_run(store, plan, "failed", f"{type(error).__name__}: {error}")
         raise
+
+
+def _wait_for_nodes(fleet: Fleet, nodes: set[int]) -> None:
+    """Give agents that have just been started some time to connect; those that do not are left out."""
+    deadline = time.monotonic() + CONNECT_S
+    while not nodes <= fleet.online() and time.monotonic() < deadline:
+        time.sleep(0.5)
 
 
 class _FlowerTransport:

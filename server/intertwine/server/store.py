@@ -89,6 +89,11 @@ class Run(_Base):
     finished_rounds: Mapped[int] = mapped_column(default=0)
     flower_run: Mapped[str] = mapped_column(default="")
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen in this run."""
+        return self.state in ("finished", "failed", "stopped")
+
 
 class Store:
     """Access to one coordinator's database and blobs."""
