@@ -1,6 +1,7 @@
 """Encodings, documents, entries and envelopes refuse whatever is not the one form of a value."""
 
 import json
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -57,8 +58,25 @@ def test_canonical_form() -> None:
     ids=lambda data: repr(data[:20]),
 )
 def test_other_bytes_are_refused(data: bytes) -> None:
-    with pytest.raises(InputError, match="canonical"):
+    with pytest.raises(InputError, match=r"canonical|nested"):
         decode(data)
+
+
+def test_deep_nesting_is_refused_whatever_the_recursion_limit() -> None:
+    """Libraries raise the interpreter's limit; a parser that relies on it then overruns its stack."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**6)
+    try:
+        for data in (b"[" * 900_000, b'{"a":' * 180_000, b'["' + b"]" * 9 + b'",' + b"[" * 900_000):
+            with pytest.raises(InputError, match="nested"):
+                decode(data)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def test_brackets_in_strings_are_not_nesting() -> None:
+    value = ["[" * 100, '"' + "[" * 100, "\\" + "{" * 100]
+    assert decode(encode(value)) == value
 
 
 def test_depth_and_size_at_their_limits() -> None:

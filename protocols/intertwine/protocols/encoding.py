@@ -6,6 +6,7 @@ are decimal strings). `decode` accepts only bytes that `encode` would have produ
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from intertwine.protocols.errors import InputError
@@ -13,6 +14,8 @@ from intertwine.protocols.errors import InputError
 MAX_DOCUMENT_BYTES = 1 << 20
 MAX_DEPTH = 16
 MAX_INTEGER = 2**53 - 1
+# A string that never ends matches up to the end, so that the search is linear in any input.
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 
 def encode(value: Any) -> bytes:
@@ -25,10 +28,12 @@ def decode(data: bytes) -> Any:
     """Parse canonical bytes of at most 1 MiB and depth 16; InputError for anything else."""
     if len(data) > MAX_DOCUMENT_BYTES:
         raise InputError(f"A document of {len(data)} bytes is larger than {MAX_DOCUMENT_BYTES}.")
+    if _depth(data) > MAX_DEPTH:
+        raise InputError(f"A document is nested deeper than {MAX_DEPTH} levels.")
     try:
         value = json.loads(data)
         canonical = encode(value)
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise InputError("A document is not canonical JSON.", "Ask its sender for the original.") from error
     if canonical != data:
         raise InputError("A document is not in canonical form.", "Ask its sender for the original bytes.")
@@ -48,6 +53,22 @@ def tagged_digest(tag: str, *parts: bytes) -> bytes:
 def length_prefixed(*parts: bytes) -> bytes:
     """Concatenate parts, each behind its length as 8 little-endian bytes: an injective encoding."""
     return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+
+
+def _depth(data: bytes) -> int:
+    """How deep brackets nest outside strings, found before the parser recurses.
+
+    The parser's own guard is the interpreter's recursion limit, which any library may raise above what the
+    stack can bear.
+    """
+    deepest = depth = 0
+    for token in _STRING_OR_BRACKET.findall(data):
+        if token in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in b"]}":
+            depth -= 1
+    return deepest
 
 
 def _check(value: Any, depth: int) -> None:
