@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 import pytest
 import typer
-from docs.examples import FENCE
 
+from docs.examples import FENCE
 from intertwine.client import cli as agent
 from intertwine.client import participant
 from intertwine.models.recipes import RECIPES

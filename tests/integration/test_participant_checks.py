@@ -240,6 +240,15 @@ def test_a_plan_beyond_the_limit_is_refused_before_anything_is_spent(
     assert coordinator.member.ledger.spent("risk") == []
 
 
+def test_an_open_slot_of_another_run_counts_against_the_limit(tmp_path: Path, portfolio_file: Path) -> None:
+    coordinator = _coordinator(tmp_path, portfolio_file, max_epsilon=4.5)
+    commit = coordinator.committed()  # the first of two rounds, which together cost 4.26
+    coordinator.plan = coordinator.federation.plan("risk", "two", rounds=2)
+    assert "limit of 4.5" in coordinator.reason(coordinator.commit_request())
+    coordinator.member.participant.handle(coordinator.release_request(commit))
+    assert len(coordinator.member.ledger.released("risk")) == 1
+
+
 def test_a_full_disk_loses_nothing_and_sends_nothing(coordinator: Coordinator) -> None:
     commit = coordinator.committed()
     with coordinator.member.ledger.transaction() as session:

@@ -104,11 +104,14 @@ class Ledger:
             statement = select(SlotRow.plan).where(SlotRow.run == run).order_by(SlotRow.number)
             return session.scalars(statement).first()
 
+    def slots(self, task: str) -> list[SlotRow]:
+        """Every slot of a task: released ones are spent, and open ones may still be asked for."""
+        with self.transaction() as session:
+            return list(session.scalars(select(SlotRow).where(SlotRow.task == task)))
+
     def released(self, task: str) -> list[SlotRow]:
         """Every released slot of a task: what counts as spent."""
-        with self.transaction() as session:
-            statement = select(SlotRow).where(SlotRow.task == task, SlotRow.release != b"")
-            return list(session.scalars(statement))
+        return [row for row in self.slots(task) if row.release]
 
     def spent(self, task: str) -> list[Spent]:
         """The task's cost: proven for the whole participant, attested for each record."""

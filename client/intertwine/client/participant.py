@@ -194,7 +194,7 @@ class Participant:
         return joined
 
     def _check_budget(self, plan: Plan, number: int, joined: JoinedTask) -> None:
-        rows = self._ledger.released(plan.task)
+        rows = self._ledger.slots(plan.task)
         rho = sum(row.record_rho for row in rows) + (plan.rounds - number + 1) * plan.record_rho()
         delta = max([float(plan.delta), *(row.delta for row in rows)])
         total = epsilon(rho, delta)

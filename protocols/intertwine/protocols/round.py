@@ -176,9 +176,9 @@ class StatementContext(Document):
 def derive_beacon(round_id: RoundId, checkpoint: str, nonce: bytes) -> bytes:
     """The round's public randomness, 32 bytes: SHAKE256 of the commits' checkpoint and the nonce (mode M1).
 
-    Nobody but the coordinator can predict it, because the nonce is secret until the commits are logged;
-    the coordinator cannot choose it, because the nonce was committed to before them. A coordinator that
-    colludes with a participant is outside mode M1.
+    No participant can predict it, because the nonce is secret until the commits are logged. The
+    coordinator fixed the nonce before them, but may still vary the checkpoint: one that colludes with a
+    participant is outside mode M1.
     """
     material = length_prefixed(b"intertwine/beacon/v1", checkpoint.encode(), nonce, round_id.encode())
     return hashlib.shake_256(material).digest(BEACON_BYTES)
