@@ -29,6 +29,7 @@ from intertwine.protocols.entries import (
     Publication,
     ReleaseEntry,
     RoundOpened,
+    blobs_of,
 )
 from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.merkle import leaf_hash, root_hash
@@ -104,17 +105,18 @@ class Recording:
         self.edit(position, **{"checkpoint": checkpoint, "nonce": nonce, "beacon": beacon, **changes})
 
     def write(self, folder: Path, checkpoint: str | None = None) -> Path:
-        """Write the bundle `folder`/bundle; the checkpoint is made anew unless given."""
+        """Write the bundle `folder`/bundle with the blobs that entries name; the checkpoint is made anew."""
         sources = folder / "sources"
         sources.mkdir()
-        for digest, data in self.blobs.items():
-            (sources / digest).write_bytes(data)
+        named = {digest for entry in self.entries for digest in blobs_of(entry)} & self.blobs.keys()
+        for digest in named:
+            (sources / digest).write_bytes(self.blobs[digest])
         write_bundle(
             folder / "bundle",
             Manifest(origin=self.origin, log_key=self.log_key.public, size=len(self.entries)),
             [entry.encode() for entry in self.entries],
             checkpoint or self.checkpoint(len(self.entries)),
-            {digest: sources / digest for digest in self.blobs},
+            {digest: sources / digest for digest in named},
         )
         return folder / "bundle"
 

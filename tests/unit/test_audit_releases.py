@@ -396,3 +396,16 @@ def test_epsilon_recomputed(recording: Recording, audit: Audit) -> None:
         assert rows[level].guarantee.epsilon == pytest.approx(bounds.min(), rel=1e-6)
         assert rows[level].guarantee.delta == 1e-5
         assert rows[level].adjacency == "zero-out"
+
+
+def test_intermediate_parameters_altered(recording: Recording, audit: Audit) -> None:
+    model = recording.entries[recording.position(ModelEntry, 0)]
+    recording.blobs[model.parameters] = b"other bytes"
+    assert_fails(audit(recording), "publication", recording.position(ModelEntry, 0))
+
+
+def test_a_file_that_no_entry_names(recording: Recording, tmp_path: Path) -> None:
+    bundle = recording.write(tmp_path)
+    stray = b"nobody knows what this is"
+    (bundle / "blobs" / sha256(stray)).write_bytes(stray)
+    assert_fails(verify_bundle(bundle), "publication", None)

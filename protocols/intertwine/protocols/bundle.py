@@ -66,6 +66,10 @@ class Bundle:
             raise InputError(f"{path / 'checkpoint'} is not text.", "Ask for the bundle again.") from error
         return cls(path, manifest, entries, checkpoint)
 
+    def blob_names(self) -> set[str]:
+        """The digests of all blobs in the folder."""
+        return {path.name for path in (self.path / "blobs").glob("*")}
+
     def blob(self, digest: str) -> bytes:
         """The bytes with this SHA-256; VerificationError `blob_digest` if missing or altered."""
         path = self.path / "blobs" / digest

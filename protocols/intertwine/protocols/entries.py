@@ -144,3 +144,16 @@ def decode_entry(data: bytes) -> Entry:
     if entry.encode() != data:
         raise InputError("Log entry: a field that has only one value is missing.", "Write it out.")
     return entry
+
+
+def blobs_of(entry: Entry) -> list[str]:
+    """Digests of the files that an entry names: parameters, updates, proofs, models."""
+    if isinstance(entry, PlanEntry):
+        return [entry.plan.body.initial]
+    if isinstance(entry, ReleaseEntry):
+        return [entry.release.body.update, entry.release.body.proof]
+    if isinstance(entry, ModelEntry):
+        return [entry.parameters]
+    if isinstance(entry, Publication):
+        return [entry.parameters, entry.onnx]
+    return []

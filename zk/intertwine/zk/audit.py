@@ -28,7 +28,7 @@ from intertwine.protocols.aggregation import (
 from intertwine.protocols.bundle import Bundle
 from intertwine.protocols.checkpoint import Checkpoint, open_checkpoint
 from intertwine.protocols.encoding import sha256
-from intertwine.protocols.entries import BeaconEntry, Entry, ReleaseEntry, decode_entry
+from intertwine.protocols.entries import BeaconEntry, Entry, ReleaseEntry, blobs_of, decode_entry
 from intertwine.protocols.errors import InputError, IntertwineError, VerificationError
 from intertwine.protocols.merkle import leaf_hash, root_hash
 from intertwine.zk._history import Finding, History, ReleaseRecord, RoundHistory, RunHistory
@@ -272,8 +272,17 @@ class _Audit:
             with _blaming(run.publication_index):
                 if sha256(parameters_to_bytes(self._published[name])) != run.publication.parameters:
                     raise VerificationError("publication", "the published parameters are not the average due")
-                self._bundle.blob(run.publication.onnx)
+        self._blobs()
         return detail
+
+    def _blobs(self) -> None:
+        """Every file that an entry names is there and whole, and there is no other."""
+        named = {digest: index for index, entry in enumerate(self._entries) for digest in blobs_of(entry)}
+        for digest, index in named.items():
+            with _blaming(index):
+                self._bundle.blob(digest)
+        if strangers := self._bundle.blob_names() - named.keys():
+            raise _CheckError(Finding(None, f"no entry names blob {min(strangers)}"))
 
     def _account(self) -> str:
         rows = account(self._entries, self._proven)

@@ -85,7 +85,8 @@ CHECKS: tuple[Check, ...] = (
     Check(
         13,
         "publication",
-        "Published parameters are those recomputed; the ONNX file is the one logged.",
+        "Published parameters are those recomputed; every file that an entry names, ONNX files included, is "
+        "there unaltered, and there is no other.",
         "aggregate",
     ),
     Check(14, "privacy", "Every release ever logged is counted in its participant's figures.", "outcome"),
