@@ -51,6 +51,7 @@ def _run(output: Path, console: Console) -> list[str]:
         federation.drill()
         budgets = federation.budgets()
         federation.export(bundle)
+        federation.stop()
     show(
         intertwine("audit", "verify", str(bundle), "--log-key", federation.log_key(), "--json", str(audit)),
         (0, 1),

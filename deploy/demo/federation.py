@@ -110,6 +110,10 @@ class Federation:
         """Write the auditors' bundle."""
         show(intertwine("coordinator", "export", str(bundle), "--home", str(self.coordinator())))
 
+    def stop(self) -> None:
+        """Stop the coordinator and everything that it started."""
+        capture(intertwine("coordinator", "stop", "--home", str(self.coordinator())))
+
     def _launch(self, run: str, task: str) -> None:
         home = str(self.coordinator())
         show(intertwine("coordinator", "launch", task, "--run", run, "--home", home))

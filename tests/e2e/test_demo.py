@@ -153,6 +153,7 @@ def test_the_bundle_verifies_and_an_altered_one_does_not(
 def test_nothing_is_left_running(demo: Path) -> None:
     assert processes_of(demo) == []
     assert open_ports(demo) == []
+    assert not (demo / "coordinator" / "up.pid").exists()
 
 
 def test_no_secret_is_in_a_log_or_in_the_bundle(demo: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable
 
 import uvicorn
@@ -18,6 +19,8 @@ from intertwine.server.superlink import ControlClient, SuperLink
 
 def up(home: Home, on_ready: Callable[[], None]) -> None:
     """Serve until Ctrl-C or SIGTERM; InputError if a port is taken, and then nothing stays started."""
+    # The web server hands a signal on once it has ended; this way everything else ends in order too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings = home.settings
     listener = _listen(settings.host, settings.control_port)
     superlink = SuperLink(
