@@ -20,9 +20,12 @@ LIMIT_S = 540
 
 
 def start(output: Path) -> "subprocess.Popen[str]":
-    """The demo as a process of its own; `make demo` runs the same module."""
+    """What `make demo` runs once it is set up, by this interpreter and into another folder."""
+    dry_run = ["make", "--no-print-directory", "-n", "demo"]
+    recipe = subprocess.run(dry_run, cwd=ROOT, capture_output=True, text=True, check=True)
+    _interpreter, *arguments = recipe.stdout.splitlines()[-1].split()
     return subprocess.Popen(
-        [sys.executable, "-m", "deploy.demo", "--output", str(output)],
+        [sys.executable, *arguments, "--output", str(output)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
