@@ -1,11 +1,6 @@
 """Enrolment and the control plane, served by the real server over TLS."""
 
-import socket
-import ssl
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,11 +12,11 @@ from intertwine.protocols.entries import Enrolment, decode_entry
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.certificates import fingerprint
-from intertwine.server.control import MAX_BODY_BYTES, control_plane
-from intertwine.server.enrolment import RegisterNode, invite
+from intertwine.server.control import MAX_BODY_BYTES
+from intertwine.server.enrolment import invite
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.store import Store
-from intertwine.server.up import https_server
+from tests.serving import served
 
 SETTINGS = CoordinatorSettings(host="127.0.0.1", fleet_port=9092, control_port=8443)
 
@@ -34,25 +29,6 @@ def home(tmp_path: Path) -> Home:
 @pytest.fixture
 def store(home: Home) -> Store:
     return Store(home, home.signing_key)
-
-
-@contextmanager
-def served(home: Home, store: Store, register_node: RegisterNode) -> Iterator[httpx.Client]:
-    """The control plane on a free port, and a client that trusts its CA alone."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = https_server(home, control_plane(home, store, register_node))
-    thread = threading.Thread(target=server.run, args=([listener],))
-    thread.start()
-    try:
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        port = listener.getsockname()[1]
-        context = ssl.create_default_context(cafile=str(home.authority))
-        with httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, trust_env=False) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture

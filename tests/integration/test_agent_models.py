@@ -1,0 +1,126 @@
+"""The agent towards the control plane: enrolment pins the coordinator, and only a logged model is used."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.demo.data.simulate import portfolio
+from intertwine.client.enrol import enrol
+from intertwine.client.home import Home as AgentHome
+from intertwine.client.predict import predict
+from intertwine.protocols.entries import Publication, decode_entry
+from intertwine.protocols.errors import FederationError, InputError, VerificationError
+from intertwine.protocols.settings import write_settings
+from intertwine.protocols.signing import SigningKey
+from intertwine.server.enrolment import invite
+from intertwine.server.home import CoordinatorSettings, Home
+from intertwine.server.store import Store
+from tests.federation import MemoryFederation
+from tests.serving import served
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "portfolio.csv"
+    path.write_text(portfolio("alder", 200, seed=4))
+    return path
+
+
+@pytest.fixture
+def federation(tmp_path: Path, data: Path) -> MemoryFederation:
+    """A coordinator that has published a risk model."""
+    federation = MemoryFederation(tmp_path)
+    federation.add("first", {"risk": data})
+    federation.execute(federation.plan("risk", "one"))
+    return federation
+
+
+@pytest.fixture
+def client(federation: MemoryFederation) -> Iterator[httpx.Client]:
+    with served(federation.home, federation.store, lambda _key: 77) as client:
+        yield client
+
+
+@pytest.fixture
+def agent(tmp_path: Path, data: Path, federation: MemoryFederation, client: httpx.Client) -> AgentHome:
+    """An agent that enrolled through the real path."""
+    home = AgentHome(tmp_path / "agent")
+    token = invite(federation.home, federation.store, "alder", "security", ["risk"], 60)
+    enrol(home, str(client.base_url), token, {"risk": data})
+    return home
+
+
+def test_enrolment_makes_a_private_home_and_pins_the_coordinator(
+    agent: AgentHome, federation: MemoryFederation
+) -> None:
+    settings = agent.settings
+    assert (settings.participant, settings.role, list(settings.tasks)) == ("alder", "security", ["risk"])
+    assert settings.deployment == federation.key.public
+    assert agent.authority.read_bytes() == federation.home.authority.read_bytes()
+    for secret in (agent.signing_key_file, agent.node_key, agent.access_token, agent.settings_file):
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE(agent.path.stat().st_mode) == 0o700
+    assert federation.store.participant("alder").signing_key == agent.signing_key.public
+
+
+def test_a_token_of_another_coordinator_pins_nothing(
+    tmp_path: Path, data: Path, federation: MemoryFederation, client: httpx.Client
+) -> None:
+    other = Home.create(
+        tmp_path / "other", CoordinatorSettings(host="127.0.0.1", fleet_port=9092, control_port=8443)
+    )
+    token = invite(other, Store(other, other.signing_key), "alder", "security", ["risk"], 60)
+    home = AgentHome(tmp_path / "agent")
+    with pytest.raises(FederationError, match="not the coordinator that made this token"):
+        enrol(home, str(client.base_url), token, {"risk": data})
+    assert not home.authority.exists()
+    assert not home.settings_file.exists()
+    assert [member.name for member in federation.store.participants()] == ["first"]
+
+
+def test_enrolling_twice_into_one_home_is_refused(agent: AgentHome, data: Path) -> None:
+    with pytest.raises(InputError, match="enrolled already"):
+        enrol(agent, "https://127.0.0.1:1", "itw1_x", {"risk": data})
+
+
+def test_a_published_model_predicts_on_own_records(agent: AgentHome, federation: MemoryFederation) -> None:
+    prediction = predict(agent, "risk")
+    logged = [decode_entry(entry) for entry in federation.store.entries()]
+    assert prediction.publication == next(entry for entry in logged if isinstance(entry, Publication))
+    assert prediction.model.read_bytes() == federation.store.blob(prediction.publication.onnx)
+    assert prediction.lines
+
+
+def test_an_altered_model_file_is_not_kept(agent: AgentHome, federation: MemoryFederation) -> None:
+    (publication,) = (
+        entry for entry in map(decode_entry, federation.store.entries()) if isinstance(entry, Publication)
+    )
+    path = federation.store.blob_path(publication.onnx)
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(VerificationError, match="model_digest"):
+        predict(agent, "risk")
+    assert list(agent.models.iterdir()) == []
+
+
+def test_a_damaged_local_copy_is_fetched_again(agent: AgentHome) -> None:
+    model = predict(agent, "risk").model
+    whole = model.read_bytes()
+    model.write_bytes(b"damaged")
+    assert predict(agent, "risk").model.read_bytes() == whole
+
+
+def test_a_record_under_another_log_key_is_refused(agent: AgentHome) -> None:
+    settings = agent.settings
+    agent.settings_file.unlink()
+    other = settings.model_copy(update={"deployment": SigningKey.generate().public})
+    write_settings(agent.settings_file, other)
+    with pytest.raises(VerificationError, match="checkpoint_signature"):
+        predict(agent, "risk")
+
+
+def test_a_task_that_was_not_joined(agent: AgentHome) -> None:
+    with pytest.raises(InputError, match="has not joined task 'forecast'"):
+        predict(agent, "forecast")
