@@ -157,6 +157,12 @@ class Executor:
         """The reply to one message; never raises for what the message or the handler does."""
         try:
             check_fab(fab)
+        except VerificationError as error:
+            _log.error("run %d: %s", run_id, error)
+            return Message(
+                Error(ErrorCode.INVALID_FAB, "this app bundle is not accepted here"), reply_to=message
+            )
+        try:
             if message.metadata.message_type == AWAKE_TYPE:
                 time.sleep(_AWAKE_S)
                 return Message(RecordDict(), reply_to=message)
@@ -164,13 +170,10 @@ class Executor:
             if len(payload) > PAYLOAD_LIMIT:
                 raise FederationError(f"The reply has {len(payload)} bytes, more than {PAYLOAD_LIMIT}.")
             return Message(RecordDict({RECORD: ConfigRecord({FIELD: payload})}), reply_to=message)
-        except VerificationError as error:
-            _log.error("run %d: %s", run_id, error)
-            refusal = Error(ErrorCode.INVALID_FAB, "this app bundle is not accepted here")
         except Exception:
             _log.exception("run %d: the request was not answered", run_id)
-            refusal = Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, "the participant could not answer")
-        return Message(refusal, reply_to=message)
+            reason = "the participant could not answer"
+            return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
 
 
 class _TaskToken:
