@@ -119,7 +119,7 @@ def _privacy_table(verdict: Verdict) -> Table:
         numbers = (row.releases, row.invalid_releases, row.aborts)
         table.add_row(
             row.participant,
-            "all" if row.task == ALL_TASKS else row.task,
+            _task(row),
             _PROTECTED[row.assurance],
             Text("∞", "bold red") if math.isinf(row.guarantee.epsilon) else f"{row.guarantee.epsilon:.3g}",
             f"{row.guarantee.delta:.0e}",
@@ -139,11 +139,18 @@ def privacy_notes(verdict: Verdict) -> list[Text]:
             "word' rest on the participant clipping each record."
         )
     ]
+    warned: dict[tuple[str, str], list[str]] = {}
     for row in verdict.privacy:
-        reason = _no_protection(row)
-        if reason:
-            notes.append(Text(f"Warning: {row.participant}, {_PROTECTED[row.assurance]}: {reason}", "yellow"))
+        if reason := _no_protection(row):
+            rows = warned.setdefault((_PROTECTED[row.assurance], reason), [])
+            rows.append(f"{row.participant} ({_task(row)})")
+    for (protected, reason), rows in warned.items():
+        notes.append(Text(f"Warning: {protected}: {reason} This concerns {', '.join(rows)}.", "yellow"))
     return notes
+
+
+def _task(row: PrivacyRow) -> str:
+    return "all" if row.task == ALL_TASKS else row.task
 
 
 def _no_protection(row: PrivacyRow) -> str:
