@@ -10,7 +10,7 @@ from intertwine.protocols.entries import Entry, Outcome, PlanEntry, ReleaseEntry
 from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Release, RoundId, Signed, Slot
-from intertwine.zk.privacy import ALL_TASKS, PrivacyRow, accepted_releases, account
+from intertwine.zk.privacy import ALL_TASKS, PrivacyRow, account
 from intertwine.zk.sampler import total_variation
 from tests.recording import fixed_key
 
@@ -147,19 +147,6 @@ def test_only_aborted() -> None:
     entries = [planned(spring), ended(spring, 1, "aborted", "release_missing")]
     row = rows_of(entries, set())["ana", "risk", Assurance.PROVEN_PARTICIPANT]
     assert row.guarantee == guarantee(0.0, 1e-5, 0.0)
-
-
-def test_accepted_releases_takes_the_word_of_the_log() -> None:
-    spring = plan("spring")
-    entries = [
-        planned(spring),
-        released(spring, 1),
-        ended(spring, 1, "accepted"),
-        released(spring, 2),
-        ended(spring, 2, "rejected", "constraint_identity"),
-        released(spring, 3),
-    ]
-    assert accepted_releases(entries) == {1}
 
 
 def test_release_of_an_unplanned_run_is_an_error() -> None:

@@ -4,14 +4,16 @@ import hmac
 from collections.abc import Mapping
 from pathlib import Path
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.x509 import load_pem_x509_certificate
-
 from intertwine.client.control import pinned, request, unauthenticated
 from intertwine.client.home import AgentSettings, Home, TaskSettings
 from intertwine.client.supernode import create_node_key
 from intertwine.models.registry import task as find_task
-from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest, Invitation
+from intertwine.protocols.enrolment import (
+    EnrolmentAnswer,
+    EnrolmentRequest,
+    Invitation,
+    authority_fingerprint,
+)
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.files import make_private_directory, read_bounded, write_atomic, write_private
 from intertwine.protocols.settings import write_settings
@@ -50,10 +52,10 @@ def _pin_authority(home: Home, coordinator: str, expected: str) -> None:
     """Fetch the CA certificate and keep it only if it is the one that the token names."""
     pem = request("GET", f"{coordinator}/v1/ca", unauthenticated(), limit=MAX_SMALL_ANSWER_BYTES)
     try:
-        found = load_pem_x509_certificate(pem).fingerprint(hashes.SHA256()).hex()
-    except ValueError:
-        found = ""
-    if not hmac.compare_digest(found, expected):
+        genuine = hmac.compare_digest(authority_fingerprint(pem), expected)
+    except InputError:
+        genuine = False
+    if not genuine:
         raise FederationError(
             f"The server at {coordinator} is not the coordinator that made this token.",
             "Check the address; do not go on if it is right.",

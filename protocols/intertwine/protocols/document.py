@@ -4,6 +4,7 @@ from typing import Annotated, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from intertwine.protocols.checkpoint import MAX_CHECKPOINT_BYTES
 from intertwine.protocols.encoding import decode, encode, sha256
 from intertwine.protocols.errors import InputError
 
@@ -12,6 +13,7 @@ Hex64: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Point: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{96}$")]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Decimal: TypeAlias = Annotated[str, Field(pattern=r"^-?[0-9]{1,12}(\.[0-9]{1,12})?(e-?[0-9]{1,2})?$")]
+Note: TypeAlias = Annotated[str, Field(max_length=MAX_CHECKPOINT_BYTES)]
 Timestamp: TypeAlias = Annotated[int, Field(ge=0, le=2**40)]
 
 

@@ -4,6 +4,8 @@ import base64
 import binascii
 from typing import Annotated
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.x509 import load_pem_x509_certificate
 from pydantic import Field
 
 from intertwine.protocols.document import Document, Hex32, Hex64, Name
@@ -44,6 +46,14 @@ class Invitation(Document):
     def secret_digest(self) -> str:
         """What the coordinator keeps of the secret."""
         return sha256(bytes.fromhex(self.secret))
+
+
+def authority_fingerprint(certificate: bytes) -> str:
+    """SHA-256 of a PEM certificate's DER form, in hexadecimal; InputError if it is not a certificate."""
+    try:
+        return load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256()).hex()
+    except ValueError as error:
+        raise InputError("The CA certificate is not a PEM certificate.") from error
 
 
 class EnrolmentRequest(Document):

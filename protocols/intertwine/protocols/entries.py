@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from intertwine.protocols.document import Document, Hex32, Name, Timestamp, describe
+from intertwine.protocols.document import Document, Hex32, Name, Note, Timestamp, describe
 from intertwine.protocols.encoding import decode
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.plan import Plan
@@ -61,7 +61,7 @@ class BeaconEntry(Document):
     time: Timestamp
     round: RoundId
     mode: Literal["M1"] = "M1"
-    checkpoint: Annotated[str, Field(max_length=4096)]
+    checkpoint: Note
     nonce: Hex32
     beacon: Hex32
 

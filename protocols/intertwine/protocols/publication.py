@@ -1,11 +1,7 @@
 """A published model's record: the log entry, and the proof that it is in the signed log."""
 
-from typing import Annotated
-
-from pydantic import Field
-
 from intertwine.protocols.checkpoint import open_checkpoint
-from intertwine.protocols.document import Document
+from intertwine.protocols.document import Document, Note
 from intertwine.protocols.entries import Publication
 from intertwine.protocols.merkle import leaf_hash, verify_inclusion
 from intertwine.protocols.round import InclusionProof
@@ -16,7 +12,7 @@ class ModelRecord(Document):
 
     publication: Publication
     inclusion: InclusionProof
-    checkpoint: Annotated[str, Field(max_length=4096)]
+    checkpoint: Note
 
     def verify(self, origin: str, log_key: str) -> Publication:
         """The publication, if the log under this key holds it.

@@ -15,7 +15,7 @@ from typing import Annotated, Generic, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import Field
 
-from intertwine.protocols.document import Document, Hex32, Hex64, Name, Point, Timestamp
+from intertwine.protocols.document import Document, Hex32, Hex64, Name, Note, Point, Timestamp
 from intertwine.protocols.encoding import decode, encode, length_prefixed, tagged_digest
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.plan import Plan
@@ -86,7 +86,7 @@ class ReleaseRequest(Document):
 
     slot: Slot
     commit_time: Timestamp
-    checkpoint: Annotated[str, Field(max_length=4096)]
+    checkpoint: Note
     nonce: Hex32
     inclusion: InclusionProof
 

@@ -57,11 +57,6 @@ def issue_certificate(authority: Path, authority_key: Path, certificate: Path, k
     _write(builder.sign(signer, hashes.SHA384()), private, certificate, key)
 
 
-def fingerprint(certificate: bytes) -> str:
-    """SHA-256 of a PEM certificate's DER form, in hexadecimal."""
-    return x509.load_pem_x509_certificate(certificate).fingerprint(hashes.SHA256()).hex()
-
-
 def _names(host: str) -> list[x509.GeneralName]:
     names: list[x509.GeneralName] = [
         x509.DNSName("localhost"),

@@ -76,8 +76,8 @@ def control_plane(home: Home, store: Store, register_node: RegisterNode) -> Fast
     @app.get("/v1/models/{task}/onnx")
     def model_file(task: str, _: Annotated[str, Depends(authenticated)]) -> Response:
         """The ONNX file that the record names."""
-        digest = _latest_record(store, task).publication.onnx
-        return Response(store.blob(digest), media_type="application/octet-stream")
+        publication = _latest_publication(store, task)[1]
+        return Response(store.blob(publication.onnx), media_type="application/octet-stream")
 
     return app
 
@@ -97,15 +97,20 @@ def _participant_of(store: Store, authorization: str) -> str:
     raise AccessError("The access token is missing or unknown.", "Enrol with an invitation first.")
 
 
-def _latest_record(store: Store, task: str) -> ModelRecord:
-    checkpoint, leaves = store.checkpoint()
-    for position, data in reversed(list(enumerate(store.entries()[: len(leaves)]))):
+def _latest_publication(store: Store, task: str) -> tuple[int, Publication]:
+    """Where in the log the task's newest published model is, and its entry; NotPublishedError if none is."""
+    for position, data in reversed(list(enumerate(store.entries()))):
         entry = decode_entry(data)
         if isinstance(entry, Publication) and entry.round.task == task:
-            return ModelRecord(
-                publication=entry, inclusion=prove_inclusion(leaves, position), checkpoint=checkpoint
-            )
+            return position, entry
     raise NotPublishedError(f"No model of task {task!r} has been published.", "Wait for a run to finish.")
+
+
+def _latest_record(store: Store, task: str) -> ModelRecord:
+    position, publication = _latest_publication(store, task)
+    checkpoint, leaves = store.checkpoint()
+    inclusion = prove_inclusion(leaves, position)
+    return ModelRecord(publication=publication, inclusion=inclusion, checkpoint=checkpoint)
 
 
 async def _bound_body(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -12,7 +12,6 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
 from intertwine.protocols.entries import ROLES, Enrolment
 from intertwine.protocols.errors import InputError
-from intertwine.server.certificates import fingerprint
 from intertwine.server.home import Home
 from intertwine.server.store import Invitation, Participant, Store, now
 
@@ -34,7 +33,7 @@ def invite(home: Home, store: Store, participant: str, role: str, tasks: list[st
     invitation = enrolment.Invitation.parse(
         {
             "participant": participant,
-            "authority": fingerprint(home.authority.read_bytes()),
+            "authority": enrolment.authority_fingerprint(home.authority.read_bytes()),
             "secret": secrets.token_hex(32),
         }
     )

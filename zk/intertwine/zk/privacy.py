@@ -97,16 +97,6 @@ def account(entries: Sequence[Entry], proven: Collection[int]) -> list[PrivacyRo
     return [row for key in sorted(tallies) for row in _rows(tallies, *key)]
 
 
-def accepted_releases(entries: Sequence[Entry]) -> set[int]:
-    """Positions of the releases that the log calls accepted, for those who trust its word."""
-    accepted = {entry.slot for entry in entries if isinstance(entry, Outcome) and entry.verdict == "accepted"}
-    return {
-        position
-        for position, entry in enumerate(entries)
-        if isinstance(entry, ReleaseEntry) and entry.release.body.slot in accepted
-    }
-
-
 def _plan_of(plans: dict[str, Plan], slot: Slot) -> Plan:
     if slot.round.run not in plans:
         raise VerificationError("privacy", f"run {slot.round.run!r} has releases but no plan.")

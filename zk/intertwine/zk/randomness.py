@@ -6,6 +6,7 @@ itself.
 
 import hashlib
 
+from intertwine.protocols.encoding import length_prefixed
 from intertwine.zk import field
 
 
@@ -13,19 +14,15 @@ class Randomness:
     """A pseudo-random function keyed by all parts it was made from; one stream of field elements a label."""
 
     def __init__(self, *parts: bytes) -> None:
-        self._key = hashlib.shake_256(b"".join(map(_prefixed, (b"intertwine/zk/randomness/1", *parts))))
+        self._key = hashlib.shake_256(length_prefixed(b"intertwine/zk/randomness/1", *parts))
 
     def stream(self, label: str, length: int) -> bytes:
         """`length` bytes for this label."""
         keyed = self._key.copy()
-        keyed.update(_prefixed(label.encode("ascii")))
+        keyed.update(length_prefixed(label.encode("ascii")))
         return keyed.digest(length)
 
     def scalars(self, label: str, count: int) -> list[int]:
         """`count` uniform field elements for this label."""
         data = self.stream(label, 64 * count)
         return [field.reduce_uniform(data[64 * index : 64 * index + 64]) for index in range(count)]
-
-
-def _prefixed(part: bytes) -> bytes:
-    return len(part).to_bytes(8, "little") + part

@@ -7,6 +7,7 @@ that no two sequences of items give the same stream.
 import hashlib
 from collections.abc import Iterable
 
+from intertwine.protocols.encoding import length_prefixed
 from intertwine.zk import field
 
 
@@ -19,8 +20,7 @@ class Transcript:
 
     def absorb(self, label: str, data: bytes) -> None:
         """Append one item."""
-        for part in (label.encode("ascii"), data):
-            self._stream.update(len(part).to_bytes(8, "little") + part)
+        self._stream.update(length_prefixed(label.encode("ascii"), data))
 
     def absorb_all(self, label: str, items: Iterable[bytes]) -> None:
         """Append a list of items and, before them, how many there are."""
