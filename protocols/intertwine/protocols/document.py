@@ -9,6 +9,7 @@ from intertwine.protocols.encoding import decode, encode, sha256
 from intertwine.protocols.errors import InputError
 
 Hex32: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Hex32OrEmpty: TypeAlias = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Hex64: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 Point: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{96}$")]
 Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from intertwine.protocols.dataset import Dataset
 from intertwine.protocols.document import Document, Hex32, Name, Note, Timestamp, describe
 from intertwine.protocols.encoding import decode
 from intertwine.protocols.errors import InputError
@@ -25,6 +26,14 @@ class Enrolment(Document):
     tasks: list[Name]
     signing_key: Hex32
     node_key: Hex32
+
+
+class DatasetEntry(Document):
+    """A participant committed to records; written after their proofs were verified."""
+
+    type: Literal["dataset"] = "dataset"
+    time: Timestamp
+    dataset: Signed[Dataset]
 
 
 class PlanEntry(Document):
@@ -120,6 +129,7 @@ class Failure(Document):
 
 Entry: TypeAlias = (
     Enrolment
+    | DatasetEntry
     | PlanEntry
     | RoundOpened
     | CommitEntry
@@ -147,7 +157,9 @@ def decode_entry(data: bytes) -> Entry:
 
 
 def blobs_of(entry: Entry) -> list[str]:
-    """Digests of the files that an entry names: parameters, updates, proofs, models."""
+    """Digests of the files that an entry names: commitments, parameters, updates, proofs, models."""
+    if isinstance(entry, DatasetEntry):
+        return [digest for page in entry.dataset.body.pages for digest in (page.commitments, page.proof)]
     if isinstance(entry, PlanEntry):
         return [entry.plan.body.initial]
     if isinstance(entry, ReleaseEntry):

@@ -5,35 +5,43 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from intertwine.protocols.accounting import Guarantee, guarantee, release_rho
+from intertwine.protocols.accounting import Assurance, Loss, release_rho, sampled_loss
 from intertwine.protocols.document import Decimal, Document, Hex32, Name
+from intertwine.protocols.mechanism import (
+    FULL_LOT,
+    MAX_COLUMNS,
+    GlmMechanism,
+    Mechanism,
+    ReleaseMechanism,
+)
 
 MAX_DIMENSION = 131_072
-MAX_UPDATE_BOUND = 2**20 - 2**13  # leaves room for the noise below the statement's |u| < 2^20
 
 
 class Plan(Document):
     """One run of one task.
 
-    Privacy: each round every participant releases u = g + z, with ||g||_2 <= update_bound proven, z discrete
-    Gaussian with standard deviation sigma proven, and g a sum of record vectors of norm at most
-    record_bound, attested. All three are in integer units; one unit is record_norm / record_bound.
+    Privacy: each round every participant releases u = g + z of shape (dimension,), z discrete Gaussian with
+    standard deviation sigma, proven. What is proven of g is the mechanism's. record_norm is the L2 bound on
+    what one record contributes to g, in real units, and record_bound the same in integer units; so one unit
+    of u is record_norm / record_bound. The bound is attested if the mechanism is a release, and otherwise
+    proven, and then fixed by the mechanism. For a glm, record_norm bounds a record's features: its u is
+    in units of the mechanism's residual_norm.
     """
 
-    version: Literal["intertwine/plan/v1"] = "intertwine/plan/v1"
+    version: Literal["intertwine/plan/v2"] = "intertwine/plan/v2"
     deployment: Hex32
     run: Name
     task: Name
     model: Hex32
     dimension: Annotated[int, Field(ge=1, le=MAX_DIMENSION)]
     rounds: Annotated[int, Field(ge=1, le=1000)]
-    statement: Literal["release"] = "release"
+    mechanism: Mechanism
     adjacency: Literal["zero-out"] = "zero-out"
     beacon: Literal["M1"] = "M1"
-    sigma: Literal[50, 100, 200, 400]
+    sigma: Literal[50, 100, 200, 400, 2049, 5001, 20001]
     record_norm: Decimal
-    record_bound: Annotated[int, Field(ge=1, le=MAX_UPDATE_BOUND)]
-    update_bound: Annotated[int, Field(ge=1, le=MAX_UPDATE_BOUND)]
+    record_bound: Annotated[int, Field(ge=1)]
     delta: Decimal
     learning_rate: Decimal
     momentum: Decimal
@@ -50,8 +58,6 @@ class Plan(Document):
             raise ValueError("participants: a name occurs twice")
         if self.quorum > len(self.participants):
             raise ValueError(f"quorum: {self.quorum} is more than the {len(self.participants)} participants")
-        if self.record_bound > self.update_bound:
-            raise ValueError("record_bound: must not be larger than update_bound")
         if self.average_last > self.rounds:
             raise ValueError("average_last: must not be larger than rounds")
         if not 0 < float(self.delta) < 1:
@@ -64,14 +70,32 @@ class Plan(Document):
                 raise ValueError(f"{field}: must be positive")
         return self
 
-    def participant_rho(self) -> float:
-        """The zCDP of one release towards a whole participant (proven)."""
-        return release_rho(self.update_bound, self.sigma)
+    @model_validator(mode="after")
+    def _fits_its_mechanism(self) -> Self:
+        if isinstance(self.mechanism, ReleaseMechanism):
+            if self.record_bound > self.mechanism.update_bound:
+                raise ValueError("record_bound: must not be larger than update_bound")
+            return self
+        if self.record_bound != self.mechanism.record_bound():
+            raise ValueError(f"record_bound: must be {self.mechanism.record_bound()} for this mechanism")
+        if not 1 <= self.mechanism.columns(self.dimension) <= MAX_COLUMNS:
+            raise ValueError(f"dimension: must come from 1 to {MAX_COLUMNS} columns for this mechanism")
+        return self
 
-    def record_rho(self) -> float:
-        """The zCDP of one release towards one record (attested)."""
-        return release_rho(self.record_bound, self.sigma)
+    def losses(self, eta: float) -> dict[Assurance, Loss]:
+        """What one release costs, at each level that it can be stated for.
 
-    def cost(self, rho: float, eta: float) -> Guarantee:
-        """What all rounds of this plan cost, `rho` and `eta` being those of one release."""
-        return guarantee(self.rounds * rho, float(self.delta), self.rounds * eta)
+        eta: total variation distance of one release's noise from the ideal one. Nothing is claimed for a
+        whole participant by a data-bound mechanism, which does not bound how many records one has. Only a
+        glm proves its lot, so nothing else is amplified by sampling.
+        """
+        if isinstance(self.mechanism, ReleaseMechanism):
+            bounds = {
+                Assurance.PROVEN_PARTICIPANT: self.mechanism.update_bound,
+                Assurance.ATTESTED_RECORD: self.record_bound,
+            }
+            return {level: Loss(release_rho(bound, self.sigma), eta=eta) for level, bound in bounds.items()}
+        if isinstance(self.mechanism, GlmMechanism) and self.mechanism.sampled:
+            amplified = sampled_loss(self.record_bound, self.sigma, self.mechanism.lot / FULL_LOT)
+            return {Assurance.PROVEN_RECORD: amplified + Loss(eta=eta)}
+        return {Assurance.PROVEN_RECORD: Loss(release_rho(self.record_bound, self.sigma), eta=eta)}

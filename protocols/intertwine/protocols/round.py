@@ -11,22 +11,31 @@ one beacon and one release.
 """
 
 import hashlib
-from typing import Annotated, Generic, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import Field
 
-from intertwine.protocols.document import Document, Hex32, Hex64, Name, Note, Point, Timestamp
+from intertwine.protocols.dataset import MAX_DATASET_PAGES
+from intertwine.protocols.document import (
+    Document,
+    Hex32,
+    Hex32OrEmpty,
+    Hex64,
+    Name,
+    Note,
+    Point,
+    Timestamp,
+)
 from intertwine.protocols.encoding import decode, encode, length_prefixed, tagged_digest
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.signing import SigningKey, verify_signature
 
 MAX_PAGES = 33
+MAX_NOISE_POINTS = 2 * MAX_PAGES  # two levels of noise
 BEACON_BYTES = 32
 
 Body = TypeVar("Body", bound=Document)
-
-Pages: TypeAlias = Annotated[list[Point], Field(min_length=1, max_length=MAX_PAGES)]
 
 
 class RoundId(Document):
@@ -62,13 +71,22 @@ class CommitRequest(Document):
 
 
 class Commit(Document):
-    """A participant fixes its gradient g and randomness r, one KZG commitment each per page of 4088."""
+    """A participant fixes its randomness and what its update will be computed from.
+
+    randomness: KZG commitments to r, page by page of 4088 coordinates, level by level.
+    gradient: one to each page of g if the plan's statement is `release`; empty otherwise.
+    dataset: digest of the Signed[Dataset] at the head of the chain whose records are used; empty for
+    `release`. lot: one commitment to the lot's randomness for each page of that chain if the plan's
+    statement is `glm` with a lot below 2048; empty otherwise.
+    """
 
     slot: Slot
     plan: Hex32
     parameters: Hex32
-    randomness: Pages
-    gradient: Pages
+    randomness: Annotated[list[Point], Field(min_length=1, max_length=MAX_NOISE_POINTS)]
+    gradient: Annotated[list[Point], Field(max_length=MAX_PAGES)]
+    dataset: Hex32OrEmpty
+    lot: Annotated[list[Point], Field(max_length=MAX_DATASET_PAGES)]
 
 
 class InclusionProof(Document):
@@ -140,18 +158,19 @@ def kind_of(document: bytes) -> str:
 
 
 class StatementContext(Document):
-    """What a release proof is bound to, besides the update, its commitments, sigma and norm bound.
+    """What the proof of a release is bound to, besides the update, its commitments and the bounds.
 
     The proof absorbs the canonical bytes of this document, so it fits no other participant, round,
-    model, parameter vector, plan, commit or beacon.
+    model, parameter vector, plan, dataset, commit or beacon.
     """
 
-    version: Literal["intertwine/release-statement/v1"] = "intertwine/release-statement/v1"
+    version: Literal["intertwine/statement/v2"] = "intertwine/statement/v2"
     slot: Slot
     participant_key: Hex32
     plan: Hex32
     model: Hex32
     parameters: Hex32
+    dataset: Hex32OrEmpty
     adjacency: Literal["zero-out"]
     beacon_mode: Literal["M1"]
     beacon: Hex32
@@ -166,6 +185,7 @@ class StatementContext(Document):
             plan=commit.body.plan,
             model=plan.model,
             parameters=commit.body.parameters,
+            dataset=commit.body.dataset,
             adjacency=plan.adjacency,
             beacon_mode=plan.beacon,
             beacon=beacon.hex(),
