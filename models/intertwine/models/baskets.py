@@ -13,15 +13,20 @@ from intertwine.protocols.errors import InputError
 
 MAX_CUSTOMERS = 50_000
 NEGATIVES = 99
+RECORD_NORM = "5.92"
+"""Baskets are clipped to this L2 norm: that of 35 items, the median basket."""
+ROW_BOUND = 258
+"""The same norm in the integer vectors that are enrolled: an item counts 44, less in a larger basket."""
 RIDGE = 300.0
 """EASE's L2 penalty."""
 
 
 @dataclass(frozen=True)
 class Baskets:
-    """What customers bought. customers: sorted, n of them. full: shape (n, 1000), 1.0 where bought.
+    """What customers bought. customers: n of them, in the order of the file.
 
-    held_out: shape (n,), the item that each bought last, or -1 for a customer with a single item.
+    full: shape (n, 1000), 1.0 where bought. held_out: shape (n,), the item that each bought last,
+    or -1 for a customer with a single item.
     """
 
     customers: tuple[str, ...]
@@ -54,7 +59,7 @@ def load(path: Path) -> Baskets:
     if len(bought) > MAX_CUSTOMERS:
         problem = f"{path} has {len(bought)} customers, more than {MAX_CUSTOMERS}."
         raise InputError(problem, "Choose a part of them.")
-    customers = tuple(sorted(bought))
+    customers = tuple(bought)
     full = np.zeros((len(customers), ITEMS), dtype=np.float32)
     held_out = np.full(len(customers), -1)
     for number, customer in enumerate(customers):

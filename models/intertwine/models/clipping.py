@@ -1,28 +1,29 @@
 """Clipping in integers: what turns one record's real vector into a bounded part of an exact sum.
 
-The sensitivity of an update is claimed in integers, so it must hold in integers: a real vector clipped to
-the norm bound can exceed it once rounded. Every vector that leaves `quantize` meets the bound exactly.
+The sensitivity of an update is claimed, or proven, in integers, so it must hold in integers: a real vector
+clipped to the norm bound can exceed it once rounded. Every vector that leaves `quantize` meets the bound
+exactly.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from intertwine.models.task import Clipping, Update
+from intertwine.models.task import Update
 
 _SHRINKS = 8
 """Attempts to round to nearest under the bound before rounding toward zero, which always meets it."""
 
 
-def quantize(vectors: NDArray[np.float64], clipping: Clipping) -> NDArray[np.int64]:
-    """Clip each row of `vectors`, shape (n, d), and round it to integers of L2 norm at most `record_bound`.
+def quantize(vectors: NDArray[np.float64], norm: float, bound: int) -> NDArray[np.int64]:
+    """Clip each row of `vectors`, shape (n, d), to L2 norm `norm`, which becomes `bound` in integers.
 
-    Rounding is to nearest: a retry gives the same integers, and its error, at most half a unit a
-    coordinate, is far below the noise. A row that rounding pushed over the bound is shrunk and rounded anew.
-    A row that is not finite counts as zero: to refuse it would tell that such a record is there.
+    No integer row is longer than `bound`. Rounding is to nearest: a retry gives the same integers, and its
+    error, at most half a unit a coordinate, is far below the noise. A row that rounding pushed over the
+    bound is shrunk and rounded anew. A row that is not finite counts as zero: to refuse it would tell that
+    such a record is there.
     """
-    bound = clipping.record_bound
     finite = np.isfinite(vectors).all(axis=1, keepdims=True)
-    scaled = np.where(finite, vectors, 0.0) * clipping.scale
+    scaled = np.where(finite, vectors, 0.0) * (bound / norm)
     scaled *= np.minimum(1.0, bound / np.maximum(np.linalg.norm(scaled, axis=1), bound))[:, None]
     rounded = np.rint(scaled).astype(np.int64)
     for _ in range(_SHRINKS):

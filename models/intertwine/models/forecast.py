@@ -56,7 +56,9 @@ class ForecastTask:
                 series.features(windows.units, windows.week),
                 partial(scaled_error, windows=windows, unit=unit),
             )
-            total += clip.quantize(-gradients.numpy(), clipping).sum(axis=0)
+            total += clip.quantize(-gradients.numpy(), clipping.record_norm, clipping.record_bound).sum(
+                axis=0
+            )
         return clip.project(total, clipping.update_bound)
 
     def evaluate(self, parameters: Parameters, records: Series) -> Evaluation:

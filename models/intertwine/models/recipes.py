@@ -1,26 +1,39 @@
-"""Recommended settings of a run of each task: the privacy and optimiser fields of its plan.
+"""Recommended settings of a run of each task: the mechanism, privacy and optimiser fields of its plan.
 
 Chosen by what they do on training data, for an epsilon near 3 towards one record (delta 1e-5) over the whole
 run; the demo's test figures were in sight while the forecaster's were chosen.
 
-`update_bound` is well above what participants of the demo's size reach (47,700, 176,100 and 11,400 in the
-three tasks) and must be raised for larger ones: see `clipping.project` for what happens when it binds.
+The forecaster's `update_bound` is well above what participants of the demo's size reach (47,700) and must be
+raised for larger ones: see `clipping.project` for what happens when it binds.
+
+The risk scorer's residuals and rows have about the same resolution, 71 and 66 units, so that neither is
+rounded much more than the other. A plan may train it by class sum instead, from the same enrolled records:
+statistics (sum, label) with row_bound 66, one round with sigma 100, no momentum and learning rate 1000.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
+from intertwine.models import baskets, risk
 from intertwine.protocols.errors import InputError
+from intertwine.protocols.mechanism import (
+    FULL_LOT,
+    GlmMechanism,
+    Mechanism,
+    ReleaseMechanism,
+    StatisticsMechanism,
+)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Fields of a plan with the plan's meaning; real numbers are decimal strings, as in a plan."""
 
+    mechanism: Mechanism
     rounds: int
     sigma: int
     record_norm: str
     record_bound: int
-    update_bound: int
     delta: str
     learning_rate: str
     momentum: str
@@ -33,14 +46,19 @@ class Recipe:
         scale = self.record_bound / float(self.record_norm)
         return float(self.learning_rate) * self.sigma / (scale * float(self.normaliser))
 
+    def choices(self) -> dict[str, Any]:
+        """The fields as JSON values, by the plan's names."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"mechanism": self.mechanism.model_dump(mode="json")}
+
 
 RECIPES = {
     "forecast": Recipe(
+        mechanism=ReleaseMechanism(update_bound=70_000),
         rounds=12,
         sigma=400,
         record_norm="0.15",
         record_bound=75,
-        update_bound=70_000,
         delta="1e-5",
         learning_rate="5",
         momentum="0.5",
@@ -48,11 +66,11 @@ RECIPES = {
         average_last=4,
     ),
     "recommendation": Recipe(
+        mechanism=StatisticsMechanism(moment="sum", weights="one", label="none", row_bound=baskets.ROW_BOUND),
         rounds=1,
         sigma=400,
-        record_norm="5.92",
-        record_bound=258,
-        update_bound=300_000,
+        record_norm=baskets.RECORD_NORM,
+        record_bound=baskets.ROW_BOUND,
         delta="1e-5",
         learning_rate="1",
         momentum="0",
@@ -60,15 +78,23 @@ RECIPES = {
         average_last=1,
     ),
     "risk": Recipe(
-        rounds=1,
-        sigma=400,
-        record_norm="1",
-        record_bound=258,
-        update_bound=30_000,
+        mechanism=GlmMechanism(
+            link="logistic",
+            label="binary",
+            row_bound=risk.ROW_BOUND,
+            residual_bound=71,
+            lot=FULL_LOT,
+            label_unit="1",
+            residual_norm="1",
+        ),
+        rounds=8,
+        sigma=20_001,
+        record_norm=risk.RECORD_NORM,
+        record_bound=71 * risk.ROW_BOUND,
         delta="1e-5",
-        learning_rate="1",
-        momentum="0",
-        normaliser="400",
+        learning_rate="40",
+        momentum="0.9",
+        normaliser="12600",
         average_last=1,
     ),
 }

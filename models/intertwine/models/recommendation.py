@@ -1,8 +1,8 @@
 """What a customer may buy next. A record is a customer.
 
-The shared part is public item descriptions and the items' popularity, which one noised release of counts
-gives. The local part is the participant's own item-to-item model; it never leaves the participant and enters
-the exported graph as an input.
+The shared part is public item descriptions and the items' popularity, which one noised sum over the
+enrolled baskets gives. The local part is the participant's own item-to-item model; it never leaves the
+participant and enters the exported graph as an input.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,8 @@ from intertwine.models.baskets import Baskets
 from intertwine.models.catalogue import ITEMS, catalogue
 from intertwine.models.onnx_graph import DOUBLE, Graph, model_metadata
 from intertwine.models.recipes import RECIPES
-from intertwine.models.task import Arrays, Clipping, Evaluation, Parameters, Update
+from intertwine.models.task import Arrays, Evaluation, Features, Parameters
+from intertwine.protocols.mechanism import Label
 
 TOP = 10
 POPULARITY_WEIGHT = 0.3
@@ -34,7 +35,7 @@ _CUSTOMERS_AT_ONCE = 1024
 
 
 class RecommendationTask:
-    """Popularity by one release of clipped basket sums, blended with descriptions and local EASE scores."""
+    """Popularity by one noised sum of clipped baskets, blended with descriptions and local EASE scores."""
 
     name = "recommendation"
     version = 1
@@ -43,6 +44,10 @@ class RecommendationTask:
     metric_name = "HR@10 of the shared part (last item against 99 others)"
     higher_is_better = True
     baseline_name = "popularity among own customers"
+    columns = ITEMS
+    row_bound = data.ROW_BOUND
+    label: Label = "none"
+    record_norm = data.RECORD_NORM
 
     def load(self, path: Path) -> Baskets:
         """Read `customer,item`; see `baskets.load`."""
@@ -52,14 +57,16 @@ class RecommendationTask:
         """No popularity known: all items are at the floor and the blend ignores it."""
         return np.zeros(ITEMS)
 
-    def update(self, parameters: Parameters, records: Baskets, clipping: Clipping) -> Update:
-        """The sum of the customers' clipped training baskets; it does not depend on the parameters."""
+    def dataset(self, records: Baskets) -> tuple[Features, None]:
+        """The customers' clipped training baskets; a customer without one is a row of zeros."""
         baskets = records.training
-        total = np.zeros(ITEMS, dtype=np.int64)
+        rows = np.empty(baskets.shape, dtype=np.int64)
         for start in range(0, len(baskets), _CUSTOMERS_AT_ONCE):
-            vectors = baskets[start : start + _CUSTOMERS_AT_ONCE].astype(np.float64)
-            total += clip.quantize(vectors, clipping).sum(axis=0)
-        return clip.project(total, clipping.update_bound)
+            part = slice(start, start + _CUSTOMERS_AT_ONCE)
+            rows[part] = clip.quantize(
+                baskets[part].astype(np.float64), float(self.record_norm), self.row_bound
+            )
+        return rows, None
 
     def evaluate(self, parameters: Parameters, records: Baskets) -> Evaluation:
         """Cross-entropy and hit rate at 10 among the candidates, of the shared part alone.

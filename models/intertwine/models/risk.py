@@ -10,30 +10,39 @@ from numpy.typing import NDArray
 from intertwine.models import clipping as clip
 from intertwine.models import vulnerability
 from intertwine.models.onnx_graph import Graph, model_metadata
-from intertwine.models.task import Arrays, Clipping, Evaluation, Parameters, Update
+from intertwine.models.task import Arrays, Evaluation, Features, Labels, Parameters
 from intertwine.models.vulnerability import Vulnerabilities
 from intertwine.models.whitening import Whitening, simulated_whitening
+from intertwine.protocols.mechanism import Label
 
-BASE_RATE = 0.02
-"""Public share of exploited vulnerabilities, from which the scorer's intercept starts."""
-GAIN = 4.0
-"""About the norm of a whitened row: what clipping each to norm 1 took from the class mean."""
+BASE_LOG_ODDS = -3.9
+"""Public log odds of exploitation, those of 2%, from which the scorer's intercept starts."""
+SIDE, CONSTANT, ROW_BOUND = 64, 16, 66
+"""A record in integers: a whitened vector of norm at most 64, and the constant 16 beside it, whose weight is
+the intercept; together their norm is at most 66. Exact integers, so that clipping never moves the constant.
+"""
+RECORD_NORM = "1"
+"""The real norm that ROW_BOUND stands for."""
 
 
 class RiskTask:
-    """Logistic scorer by class sum: one release of the clipped, whitened features of exploited records.
+    """Logistic regression by DP-SGD with every record in each step.
 
-    With whitened features the class mean is the discriminant direction, so that one noised sum is all the
-    training there is.
+    A record is the whitened features, scaled down to norm 64/66 if they are longer, and the constant 16/66.
+    Nearly all rows are longer, so that a record is the direction in which it differs from the average.
     """
 
     name = "risk"
-    version = 1
+    version = 2
     record = "a vulnerability"
-    dimension = len(vulnerability.FEATURES)
+    dimension = len(vulnerability.FEATURES) + 1
     metric_name = "AUC"
     higher_is_better = True
     baseline_name = "CVSS base score"
+    columns = dimension
+    row_bound = ROW_BOUND
+    label: Label = "binary"
+    record_norm = RECORD_NORM
 
     def __init__(self, whitening: Whitening | None = None) -> None:
         self._whitening = whitening or simulated_whitening()
@@ -43,14 +52,17 @@ class RiskTask:
         return vulnerability.load(path)
 
     def initial_parameters(self) -> Parameters:
-        """Zero: every vulnerability has the base rate."""
-        return np.zeros(self.dimension)
+        """Every vulnerability has the base rate."""
+        parameters = np.zeros(self.dimension)
+        parameters[-1] = BASE_LOG_ODDS * ROW_BOUND / CONSTANT
+        return parameters
 
-    def update(self, parameters: Parameters, records: Vulnerabilities, clipping: Clipping) -> Update:
-        """The sum over exploited training records; all others add zero. It ignores the parameters."""
-        chosen = records.features[records.exploited & ~records.test]
-        total = clip.quantize(self._whitening.apply(chosen), clipping).sum(axis=0)
-        return clip.project(total, clipping.update_bound)
+    def dataset(self, records: Vulnerabilities) -> tuple[Features, Labels]:
+        """The training rows in integers, and whether each was exploited."""
+        training = ~records.test
+        whitened = clip.quantize(self._whitening.apply(records.features[training]), 1.0, SIDE)
+        constant = np.full(len(whitened), CONSTANT)
+        return np.column_stack([whitened, constant]), records.exploited[training].astype(np.int64)
 
     def evaluate(self, parameters: Parameters, records: Vulnerabilities) -> Evaluation:
         """Log loss and AUC on the held-out rows; AUC is 0.5 where they are all of one class."""
@@ -64,9 +76,13 @@ class RiskTask:
     def export(self, parameters: Parameters, metadata: Mapping[str, str]) -> bytes:
         """ONNX: `features` (batch, 56), in the order of `vulnerability.FEATURES`, to `risk` (batch,)."""
         graph = Graph(self.name)
-        features = graph.input("features", self.dimension)
-        weights, intercept = self._logistic(parameters)
-        margin = graph.node("MatMul", features, graph.constant(weights))
+        features = graph.input("features", len(vulnerability.FEATURES))
+        centred = graph.node("Sub", features, graph.constant(self._whitening.mean))
+        whitened = graph.node("MatMul", centred, graph.constant(self._whitening.matrix))
+        norm = graph.node("ReduceL2", whitened, axes=[1], keepdims=1)
+        clipped = graph.node("Div", whitened, graph.node("Max", norm, graph.constant(1.0)))
+        weights, intercept = _logistic(parameters)
+        margin = graph.node("MatMul", clipped, graph.constant(weights))
         graph.output(graph.node("Sigmoid", graph.node("Add", margin, graph.constant(intercept))), "risk")
         return graph.serialize(model_metadata(self.name, self.version, metadata))
 
@@ -76,9 +92,11 @@ class RiskTask:
 
     def reference(self, parameters: Parameters, inputs: Arrays) -> Arrays:
         """Probability of exploitation by torch, in float64."""
-        weights, intercept = self._logistic(parameters)
+        weights, intercept = _logistic(parameters)
         features = torch.tensor(inputs["features"], dtype=torch.float64)
-        return {"risk": torch.sigmoid(features @ torch.from_numpy(weights) + intercept).numpy()}
+        whitened = (features - torch.tensor(self._whitening.mean)) @ torch.tensor(self._whitening.matrix)
+        clipped = whitened / whitened.norm(dim=1, keepdim=True).clamp(min=1.0)
+        return {"risk": torch.sigmoid(clipped @ torch.from_numpy(weights) + intercept).numpy()}
 
     def describe(self, records: Vulnerabilities, outputs: Arrays) -> list[str]:
         """The five riskiest rows, beside their CVSS base scores."""
@@ -88,12 +106,10 @@ class RiskTask:
             for row in np.argsort(-risk, kind="stable")[:5]
         ]
 
-    def _logistic(self, parameters: Parameters) -> tuple[NDArray[np.float64], float]:
-        """Weights (56,) and intercept on raw features: linear discriminants with a unit covariance."""
-        mean = GAIN * parameters
-        weights = self._whitening.matrix @ mean
-        prior = np.log(BASE_RATE / (1.0 - BASE_RATE))
-        return weights, float(prior - mean @ mean / 2.0 - self._whitening.mean @ weights)
+
+def _logistic(parameters: Parameters) -> tuple[NDArray[np.float64], float]:
+    """Weights (56,) on whitened features clipped to norm 1, and the intercept."""
+    return parameters[:-1] * (SIDE / ROW_BOUND), float(parameters[-1]) * (CONSTANT / ROW_BOUND)
 
 
 def auc(score: NDArray[np.float64], label: NDArray[np.bool_]) -> float:

@@ -3,15 +3,21 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from intertwine.protocols.mechanism import Label
 
 Parameters: TypeAlias = NDArray[np.float64]
 """A model's parameters as one vector, shape (d,)."""
 Update: TypeAlias = NDArray[np.int64]
 """A participant's clipped sum before noise, shape (d,), in integer units."""
+Features: TypeAlias = NDArray[np.int64]
+"""Integer vectors of records, shape (n, columns)."""
+Labels: TypeAlias = NDArray[np.int64]
+"""Labels of records, shape (n,)."""
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 """Named inputs or outputs of an exported model; the first axis is the batch."""
 
@@ -53,6 +59,8 @@ class Evaluation:
 class Task(Protocol[Records]):
     """A model that a federation can train, and what its participants' files mean.
 
+    Every task is a `ReleaseTask` or a `DataBoundTask`, which differ in what a participant's update is.
+
     version: counts changes of the definition; parameters of one version mean nothing to another.
     record: what record-level privacy protects, in words fit to stand beside an epsilon.
     dimension: d, the length of parameters and updates.
@@ -74,16 +82,8 @@ class Task(Protocol[Records]):
         """Where every run starts, shape (d,); the same bits on every machine."""
         ...
 
-    def update(self, parameters: Parameters, records: Records, clipping: Clipping) -> Update:
-        """The sum of one integer vector per training record, each of L2 norm at most `record_bound`.
-
-        The direction is the one to be added to the parameters. The sum is projected onto the ball of
-        radius `update_bound`; `clipping.project` says what that does to the record-level sensitivity.
-        """
-        ...
-
     def evaluate(self, parameters: Parameters, records: Records) -> Evaluation:
-        """Loss, metric and baseline on the records' held-out part, which `update` never sees."""
+        """Loss, metric and baseline on the records' held-out part, which training never sees."""
         ...
 
     def export(self, parameters: Parameters, metadata: Mapping[str, str]) -> bytes:
@@ -103,4 +103,39 @@ class Task(Protocol[Records]):
 
     def describe(self, records: Records, outputs: Arrays) -> list[str]:
         """The exported model's outputs for `inputs(records)` as a few lines for people."""
+        ...
+
+
+@runtime_checkable
+class ReleaseTask(Task[Records], Protocol[Records]):
+    """A task whose update the participant computes by itself; proven is only how long the update is."""
+
+    def update(self, parameters: Parameters, records: Records, clipping: Clipping) -> Update:
+        """The sum of one integer vector per training record, each of L2 norm at most `record_bound`.
+
+        The direction is the one to be added to the parameters. The sum is projected onto the ball of
+        radius `update_bound`; `clipping.project` says what that does to the record-level sensitivity.
+        """
+        ...
+
+
+@runtime_checkable
+class DataBoundTask(Task[Records], Protocol[Records]):
+    """A task whose update follows from enrolled integer records, by a statistics or a glm statement.
+
+    columns: features of a record, 1 to 1024. row_bound: bound on each record's integer L2 norm, at most
+    1023, so that every feature is at most that too. record_norm: the real norm that `row_bound` stands for.
+    A plan for the task must have the same four values.
+    """
+
+    columns: int
+    row_bound: int
+    label: Label
+    record_norm: str
+
+    def dataset(self, records: Records) -> tuple[Features, Labels | None]:
+        """The training records, in the order of the file; labels are None if `label` is `none`.
+
+        A record's vector depends on that record alone, so that records appended to a file append rows.
+        """
         ...
