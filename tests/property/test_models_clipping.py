@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from intertwine.models.clipping import project, quantize
-from intertwine.models.task import Clipping
 
 REALS = st.floats(-1e6, 1e6, allow_subnormal=False)
 BOUNDS = st.integers(1, 500)
@@ -17,7 +16,7 @@ NORMS = st.floats(1e-3, 1e3)
 @settings(max_examples=150, deadline=None)
 @given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=40), elements=REALS), BOUNDS, NORMS)
 def test_every_record_meets_the_bound_exactly(vectors: np.ndarray, bound: int, norm: float) -> None:
-    rounded = quantize(vectors, Clipping(norm, bound, bound))
+    rounded = quantize(vectors, norm, bound)
     assert rounded.dtype == np.int64
     assert max(int(row @ row) for row in rounded) <= bound * bound
 
@@ -26,18 +25,18 @@ def test_every_record_meets_the_bound_exactly(vectors: np.ndarray, bound: int, n
 @given(st.integers(1, 2000), st.integers(75, 300), st.integers(0, 2**32 - 1))
 def test_dense_rows_that_rounding_pushes_over_the_bound(dimension: int, bound: int, seed: int) -> None:
     vector = np.random.default_rng(seed).uniform(0.5, 1.5, (1, dimension))
-    rounded = quantize(vector, Clipping(1e-6, bound, bound))[0]
+    rounded = quantize(vector, 1e-6, bound)[0]
     assert int(rounded @ rounded) <= bound * bound
 
 
 def test_small_rows_are_rounded_to_nearest() -> None:
-    rounded = quantize(np.array([[0.004, -0.006, 0.5]]), Clipping(1.0, 100, 100))
+    rounded = quantize(np.array([[0.004, -0.006, 0.5]]), 1.0, 100)
     assert rounded.tolist() == [[0, -1, 50]]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_row_that_is_not_finite_counts_as_zero(bad: float) -> None:
-    rounded = quantize(np.array([[bad, 1.0], [0.5, 0.0]]), Clipping(1.0, 10, 10))
+    rounded = quantize(np.array([[bad, 1.0], [0.5, 0.0]]), 1.0, 10)
     assert rounded.tolist() == [[0, 0], [5, 0]]
 
 
@@ -57,7 +56,6 @@ def test_when_projection_binds_one_record_moves_it_by_less_than_documented(
     seed: int, update_bound: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    clipping = Clipping(1.0, 20, update_bound)
-    records = quantize(rng.standard_normal((30, 50)), clipping)
+    records = quantize(rng.standard_normal((30, 50)), 1.0, 20)
     moved = project(records.sum(axis=0), update_bound) - project(records[1:].sum(axis=0), update_bound)
     assert np.linalg.norm(moved) < 20 + np.sqrt(50)

@@ -12,6 +12,8 @@ from intertwine.models.task import Update
 
 _SHRINKS = 8
 """Attempts to round to nearest under the bound before rounding toward zero, which always meets it."""
+_SHORT = 0.25
+"""How far below the bound an attempt aims, in units: rounding would often undo a smaller change."""
 
 
 def quantize(vectors: NDArray[np.float64], norm: float, bound: int) -> NDArray[np.int64]:
@@ -31,7 +33,7 @@ def quantize(vectors: NDArray[np.float64], norm: float, bound: int) -> NDArray[n
         over = np.flatnonzero(norms > bound * bound)
         if not over.size:
             return rounded
-        scaled[over] *= (bound / np.sqrt(norms[over]))[:, None]
+        scaled[over] *= ((bound - _SHORT) / np.sqrt(norms[over]))[:, None]
         rounded[over] = np.rint(scaled[over]).astype(np.int64)
     rounded[over] = np.trunc(scaled[over]).astype(np.int64)
     return rounded
