@@ -1,8 +1,7 @@
 """Constraint expressions: polynomials in columns and challenges, written once and evaluated over any ring.
 
 The prover evaluates an expression on polynomials, the verifier on the columns' values at one point, and the
-check of a witness on whole columns of numbers. `str(expression)` is canonical and enters the circuit's
-digest.
+check of a witness on whole columns of numbers.
 """
 
 from collections.abc import Callable, Iterator
@@ -50,9 +49,6 @@ class Constant(Expression):
 
     value: int
 
-    def __str__(self) -> str:
-        return str(self.value)
-
     def cells(self) -> "Iterator[Cell]":
         """None."""
         return iter(())
@@ -73,9 +69,6 @@ class Cell(Expression):
     column: str
     rotation: int = 0
 
-    def __str__(self) -> str:
-        return self.column + "'" * self.rotation
-
     def cells(self) -> "Iterator[Cell]":
         """Itself."""
         yield self
@@ -95,9 +88,6 @@ class Challenge(Expression):
 
     name: str
 
-    def __str__(self) -> str:
-        return f"${self.name}"
-
     def cells(self) -> "Iterator[Cell]":
         """None."""
         return iter(())
@@ -116,9 +106,6 @@ class Sum(Expression):
     """A sum of at least one term."""
 
     terms: tuple[Expression, ...]
-
-    def __str__(self) -> str:
-        return "(" + " + ".join(map(str, self.terms)) + ")"
 
     def cells(self) -> Iterator[Cell]:
         """Those of the terms."""
@@ -143,9 +130,6 @@ class Product(Expression):
 
     left: Expression
     right: Expression
-
-    def __str__(self) -> str:
-        return f"{self.left}*{self.right}"
 
     def cells(self) -> Iterator[Cell]:
         """Those of both factors."""

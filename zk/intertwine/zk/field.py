@@ -24,9 +24,9 @@ def element(value: int) -> Any:
     return _FIELD(value)
 
 
-def polynomial(coefficients: Iterable[int]) -> Any:
-    """The polynomial with these coefficients, constant term first."""
-    return _POLYNOMIALS(list(coefficients))
+def polynomial(coefficients: Any) -> Any:
+    """The polynomial with these coefficients, a list or a python-flint polynomial, constant term first."""
+    return _POLYNOMIALS(coefficients)
 
 
 def encode(value: int) -> bytes:
@@ -60,6 +60,11 @@ def batch_inverse(values: Sequence[int]) -> list[int]:
         inverses[index] = inverse * prefixes[index] % MODULUS
         inverse = inverse * values[index] % MODULUS
     return inverses
+
+
+def powers(base: int, count: int) -> list[int]:
+    """base^0, base^1, …, mod r."""
+    return list(accumulate(range(count - 1), lambda power, _: power * base % MODULUS, initial=1))
 
 
 def inner_product(left: Iterable[int], right: Iterable[int]) -> int:

@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from py_arkworks_bls12381 import G1Point, Scalar
 
 from intertwine.zk import field
-from intertwine.zk.domain import ACTIVE_ROWS
+from intertwine.zk.domain import DATA_ROWS
 
 POINT_BYTES = 48
 
 
+_SMALL = [Scalar.from_le_bytes(field.encode(value)) for value in range(2048)]
+"""Most scalars are limbs."""
+
+
 def scalar(value: int) -> Scalar:
     """A group scalar from an integer, reduced mod r."""
-    return Scalar.from_le_bytes(field.encode(value))
+    return _SMALL[value] if 0 <= value < len(_SMALL) else Scalar.from_le_bytes(field.encode(value))
 
 
 def multiexp(points: Sequence[G1Point], values: Sequence[int]) -> G1Point:
@@ -32,11 +36,11 @@ def commit_column(lagrange: Sequence[G1Point], column: Sequence[int]) -> G1Point
     The blinding rows go separately and small negative values are shifted by a constant, since the cost of a
     multi-scalar multiplication grows with its largest scalar. The Lagrange points add up to the generator.
     """
-    active, blinding = column[:ACTIVE_ROWS], column[ACTIVE_ROWS:]
-    shift = max(0, -min(active))
-    shifted = multiexp(lagrange[:ACTIVE_ROWS], [value + shift for value in active])
+    data, blinding = column[:DATA_ROWS], column[DATA_ROWS:]
+    shift = max(0, -min(data))
+    shifted = multiexp(lagrange[:DATA_ROWS], [value + shift for value in data])
     correction = multiexp(
-        [*lagrange[ACTIVE_ROWS:], *([G1Point()] if shift else [])],
+        [*lagrange[DATA_ROWS:], *([G1Point()] if shift else [])],
         [*(value + shift for value in blinding), *([-shift] if shift else [])],
     )
     return shifted + correction

@@ -1,5 +1,7 @@
 """The discrete Gaussian sampler: an exact table that turns uniform bits into a sign and a magnitude.
 
+One level for σ ≤ 400; for larger σ the sum z₀ + k·z₁ of two independent levels of deviation σ₁ and k = σ₁/2.
+
 N_Z(0, σ²) gives k the probability exp(-k²/2σ²)/Σ_j exp(-j²/2σ²) (Canonne, Kamath, Steinke, "The Discrete
 Gaussian for Differential Privacy", 2020). Of B uniform bits the top one is the sign and the others, t',
 select the magnitude: |z| = k iff T_lo(k) ≤ t' < T_hi(k), where T_lo(k) = round(2^(B-1)·P(|z| < k)) and
@@ -19,12 +21,23 @@ from numpy.typing import NDArray
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.zk.circuit import Table
 
-SIGMAS: tuple[int, ...] = (50, 100, 200, 400)
-"""Standard deviations (in integer steps) for which there is a table."""
+_LEVELS: dict[int, tuple[int, ...]] = {
+    50: (50, 61),
+    100: (100, 62),
+    200: (200, 63),
+    400: (400, 64),
+    2049: (64, 62, 32),
+    5001: (100, 62, 50),
+    20001: (200, 63, 100),
+}
+"""By σ: σ₁ of every level, B, and for two levels the step k."""
 
-_RANDOM_BITS = {50: 61, 100: 62, 200: 63, 400: 64}
+SIGMAS: tuple[int, ...] = tuple(_LEVELS)
+"""Standard deviations (in integer steps) that there are samplers for."""
+
 _DIGESTS = {
     50: "e16fc303f24cefd01d0dbd418a088fc0385b245495c26d29be80705fd323f83b",
+    64: "3891b2cb0fd1099aabbcfc27e7f6d76c69c137fbb22182dc3f926351beb31062",
     100: "5b357a8ad446e3bb764b867762efaeedb8775fe366b8350c5f4038d4e81386d6",
     200: "a9d328db41746e897f6f7a76893a16069c3e578e9e64d3cca1f86f79bf807710",
     400: "fabde9de908c00784acd9db7dd7e7ce844bb10de6ddc14582a680a10808d9db2",
@@ -36,18 +49,28 @@ _ERROR = 1 << 140
 2^53 units together, and the tail left out is below 2^128·σ² < 2^137 for numerator and denominator each."""
 
 
+_CONVOLUTION = 2.0**-112
+"""Bound on what is left of k's lattice in z₀ + k·z₁, relative to N_Z: 2·exp(-8π²k²/(1+k²)), k ≥ 32."""
+
+
 @dataclass(frozen=True)
 class Sampler:
-    """The table of one σ: `table` has rows (|z|, T_lo, T_hi); `bits` is B."""
+    """The sampler of one σ: z = Σ steps[l]·z_l over its levels.
+
+    variance: of z; bits: B, of the uniform numbers of each level; steps: one factor a level; table: rows
+    (|z_l|, T_lo, T_hi).
+    """
 
     sigma: int
+    variance: int
     bits: int
+    steps: tuple[int, ...]
     table: Table
 
     def signs_and_magnitudes(
         self, uniform: NDArray[np.uint64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Sign bit, t' and index of the table row of each B-bit value."""
+        """Sign bit, t' and index of the table row of each B-bit value of one level."""
         signs = uniform >> np.uint64(self.bits - 1)
         remainders = uniform & np.uint64((1 << (self.bits - 1)) - 1)
         upper = np.array([row[2] for row in self.table.rows], dtype=np.uint64)
@@ -58,24 +81,28 @@ class Sampler:
         )
 
     def sample(self, uniform: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """z for each B-bit value."""
-        signs, _, rows = self.signs_and_magnitudes(uniform)
-        magnitudes = np.array([row[0] for row in self.table.rows], dtype=np.int64)[rows]
-        return (1 - 2 * signs) * magnitudes
+        """z, shape (n,), for B-bit values of shape (levels, n)."""
+        magnitudes = np.array([row[0] for row in self.table.rows], dtype=np.int64)
+        total = np.zeros(uniform.shape[1], dtype=np.int64)
+        for step, level in zip(self.steps, uniform, strict=True):
+            signs, _, rows = self.signs_and_magnitudes(level)
+            total += step * (1 - 2 * signs) * magnitudes[rows]
+        return total
 
 
 @cache
 def sampler(sigma: int) -> Sampler:
     """The sampler for σ; InputError if there is none, VerificationError `threshold_table` if it is wrong."""
-    if sigma not in _RANDOM_BITS:
+    if sigma not in _LEVELS:
         raise InputError(f"sigma is {sigma}.", f"Choose one of {', '.join(map(str, SIGMAS))}.")
-    bits = _RANDOM_BITS[sigma]
-    table = Table("threshold", _TAG, threshold_rows(sigma, bits))
-    if table.digest != _DIGESTS[sigma]:
+    base, bits, *step = _LEVELS[sigma]
+    table = Table("threshold", _TAG, threshold_rows(base, bits))
+    if table.digest != _DIGESTS[base]:
         raise VerificationError(
             "threshold_table", f"the table for sigma {sigma} is not the pinned one.", "Reinstall intertwine."
         )
-    return Sampler(sigma, bits, table)
+    steps = (1, *step)
+    return Sampler(sigma, base * base * sum(k * k for k in steps), bits, steps, table)
 
 
 def threshold_rows(sigma: int, bits: int) -> tuple[tuple[int, int, int], ...]:
@@ -93,16 +120,26 @@ def threshold_rows(sigma: int, bits: int) -> tuple[tuple[int, int, int], ...]:
 
 @cache
 def total_variation(sigma: int) -> float:
-    """Upper bound on the distance between the sampler's distribution and N_Z(0, σ²), per coordinate.
+    """Upper bound on the distance between the sampler's distribution and N_Z(0, variance), per coordinate.
+
+    Each level's distance adds up; two levels add what the convolution leaves (ARGUMENT.md section 8).
+    """
+    base, bits, *step = _LEVELS[sampler(sigma).sigma]
+    table = table_variation(base, bits)
+    return 2 * table + _CONVOLUTION if step else table
+
+
+@cache
+def table_variation(sigma: int, bits: int) -> float:
+    """Upper bound on the distance between a table's distribution and N_Z(0, σ²).
 
     Half the sum of |table probability - true probability| over all magnitudes, from the exact table, with all
     approximation errors added on the unsafe side and the result rounded up.
     """
-    chosen = sampler(sigma)
     weights = _weights(sigma)
     total = weights[0] + 2 * sum(weights[1:])
-    widths = {magnitude: high - low for magnitude, low, high in chosen.table.rows}
-    scale = chosen.bits - 1
+    widths = {magnitude: high - low for magnitude, low, high in threshold_rows(sigma, bits)}
+    scale = bits - 1
     distance = 0
     for magnitude, weight in enumerate(weights):
         mass = weight if magnitude == 0 else 2 * weight

@@ -1,0 +1,309 @@
+"""The dataset statement: enrolled records are small integers, rows have a bounded norm, labels a known range.
+
+A participant commits to its records once, column by column and page by page; every statistics and glm proof
+then speaks of exactly these records. Constraints: DATASET.md. What is not proven: that the records are true,
+that none occurs twice, or that they were not enrolled before under another name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from intertwine.protocols.errors import InputError, VerificationError
+from intertwine.zk import noise as noisy
+from intertwine.zk.circuit import Circuit, Gate, Lookup
+from intertwine.zk.domain import BLINDING_ROWS, DATA_ROWS
+from intertwine.zk.expression import Cell, total
+from intertwine.zk.field import MODULUS
+from intertwine.zk.instance import Instance, numbered
+from intertwine.zk.noise import LIMB_BITS, RANGE
+from intertwine.zk.prover import Progress, Witness
+from intertwine.zk.randomness import Randomness
+
+MAX_COLUMNS = 1024
+MAX_ROW_BOUND = 2047
+ENTRY_BOUND = 1 << 10
+"""Features and integer labels lie in [-1024, 1023]."""
+
+_LIMB = (1 << 30) - 1
+_SHIFTS = range(0, 270, 30)
+
+Label: TypeAlias = Literal["none", "binary", "integer"]
+LABEL_BOUND: dict[str, int] = {"none": 0, "binary": 1, "integer": ENTRY_BOUND}
+"""Largest absolute value of each kind of label."""
+
+CHECKS = numbered(
+    ("dataset_shape", "rows, columns, row_bound and label are in their ranges"),
+    ("commitment_count", "there is one commitment per feature and one for the label, if any"),
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """columns: features a record, 1..1024; row_bound: R, largest L2 norm of a record's features, 1..2047."""
+
+    columns: int
+    row_bound: int
+    label: Label
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns of a page: x[0], …, and y if there is a label."""
+        features = tuple(f"x[{column}]" for column in range(self.columns))
+        return features if self.label == "none" else (*features, "y")
+
+
+@dataclass(frozen=True)
+class Page:
+    """At most 4088 records. commitments: 48 bytes each, features then label."""
+
+    rows: int
+    commitments: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What is public of enrolled records: the pages in order."""
+
+    shape: Shape
+    pages: tuple[Page, ...]
+
+    @property
+    def rows(self) -> int:
+        """How many records there are."""
+        return sum(page.rows for page in self.pages)
+
+
+@dataclass(frozen=True)
+class PageStatement:
+    """A page and, in `context`, canonical bytes of whose it is (deployment, participant, key, place, …)."""
+
+    context: bytes
+    shape: Shape
+    page: Page
+
+
+@dataclass(frozen=True, eq=False)
+class PageOpening:
+    """The secret behind one page.
+
+    table: shape (rows, columns), int64, label last; blinding: 8 field elements a column; secret: keys the
+    randomness of proofs about the page.
+    """
+
+    page: Page
+    table: NDArray[np.int64]
+    blinding: tuple[tuple[int, ...], ...]
+    secret: bytes
+
+    def columns(self, shape: Shape) -> dict[str, list[int]]:
+        """The columns by name, 4096 rows each."""
+        padding = [0] * (DATA_ROWS - len(self.table))
+        parts = zip(shape.names, self.table.T, self.blinding, strict=True)
+        return {name: [*values.tolist(), *padding, *blinding] for name, values, blinding in parts}
+
+    def combine(self, weights: Sequence[int], start: int = 0) -> list[int]:
+        """Σ weights[j]·column_(start+j) mod r, all 4096 rows; weights in [0, r).
+
+        Entries are below 2^10 and there are at most 2^10 columns: sums of 30-bit limbs of the weights are
+        exact in float64.
+        """
+        stop = start + len(weights)
+        limbs = np.array(
+            [[weight >> shift & _LIMB for shift in _SHIFTS] for weight in weights], dtype=np.float64
+        )
+        parts = (self.table[:, start:stop].astype(np.float64) @ limbs).astype(np.int64).tolist()
+        rows = [
+            sum(part << shift for part, shift in zip(row, _SHIFTS, strict=True)) % MODULUS for row in parts
+        ]
+        hidden = zip(*self.blinding[start:stop], strict=True)
+        return [
+            *rows,
+            *[0] * (DATA_ROWS - len(rows)),
+            *(
+                sum(weight * value for weight, value in zip(weights, row, strict=True)) % MODULUS
+                for row in hidden
+            ),
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetOpening:
+    """The secret behind a dataset. features: shape (n, d), int64; labels: shape (n,), int64, or None."""
+
+    shape: Shape
+    features: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+    pages: tuple[PageOpening, ...]
+
+    def __repr__(self) -> str:
+        return f"DatasetOpening({self.shape}, rows={len(self.features)}, secrets hidden)"
+
+    @property
+    def dataset(self) -> Dataset:
+        """What is public."""
+        return Dataset(self.shape, tuple(opening.page for opening in self.pages))
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """Key the randomness of proofs about the dataset."""
+        return tuple(opening.secret for opening in self.pages)
+
+    @staticmethod
+    def concatenate(openings: Sequence["DatasetOpening"]) -> "DatasetOpening":
+        """Records that were committed one after the other, as one dataset; InputError if shapes differ."""
+        first = openings[0]
+        if any(opening.shape != first.shape for opening in openings):
+            raise InputError("the parts of a dataset differ in shape.", "Commit all records anew.")
+        labels = [opening.labels for opening in openings if opening.labels is not None]
+        return DatasetOpening(
+            first.shape,
+            np.concatenate([opening.features for opening in openings]),
+            np.concatenate(labels) if labels else None,
+            tuple(page for opening in openings for page in opening.pages),
+        )
+
+
+def commit_dataset(
+    features: NDArray[np.int64], labels: NDArray[np.int64] | None, shape: Shape, seed: bytes
+) -> DatasetOpening:
+    """Fix records; the same records and seed give the same commitments.
+
+    features: shape (n, columns), int64 in [-1024, 1023], rows of norm at most row_bound; labels: shape (n,),
+    int64 in the label's range, or None; seed: 32 secret bytes, fresh for every call. InputError names the
+    first row that does not fit.
+    """
+    noisy.require_32_bytes("seed", seed)
+    _check_records(features, labels, shape)
+    table = features if labels is None else np.column_stack((features, labels))
+    pages = []
+    for start in range(0, len(table), DATA_ROWS):
+        part = table[start : start + DATA_ROWS]
+        source = Randomness(b"dataset", seed, start.to_bytes(8, "little"), part.astype("<i2").tobytes())
+        blinding = tuple(tuple(source.scalars(name, BLINDING_ROWS)) for name in shape.names)
+        opening = PageOpening(Page(len(part), ()), part, blinding, source.stream("proofs", 32))
+        commitments = noisy.commit_columns(opening.columns(shape).values())
+        pages.append(replace(opening, page=Page(len(part), commitments)))
+    return DatasetOpening(shape, features.copy(), None if labels is None else labels.copy(), tuple(pages))
+
+
+def prove_page(
+    statement: PageStatement, opening: DatasetOpening, index: int, progress: Progress | None = None
+) -> bytes:
+    """Prove page `index` of a dataset; the same statement gives the same bytes.
+
+    Each distinct statement opens the page's columns once more; prove at most MAX_PROOFS for one page.
+    progress: called with the fraction done. Raises InputError if the page is another one.
+    """
+    page = opening.pages[index]
+    if statement.page != page.page or statement.shape != opening.shape:
+        raise InputError("the statement is about another page.", "Prove the page it came from.")
+    try:
+        instance = instance_of(statement)
+    except VerificationError as error:
+        raise InputError(error.problem, error.remedy) from error
+    return instance.prove(witness_of(statement, page), progress)
+
+
+def verify_page(statement: PageStatement, proof: bytes) -> None:
+    """Verify a page by the numbered CHECKS, in their order; VerificationError names the first that fails."""
+    instance_of(statement).verify(proof)
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Raise VerificationError `dataset_shape` or `commitment_count` for a dataset that cannot be."""
+    shape = dataset.shape
+    if not (
+        type(shape.columns) is type(shape.row_bound) is int
+        and 1 <= shape.columns <= MAX_COLUMNS
+        and 1 <= shape.row_bound <= MAX_ROW_BOUND
+        and shape.label in LABEL_BOUND
+        and dataset.pages
+        and all(type(page.rows) is int and 1 <= page.rows <= DATA_ROWS for page in dataset.pages)
+    ):
+        raise VerificationError(
+            "dataset_shape", "the dataset's rows, columns, bound or label are out of range."
+        )
+    if any(len(page.commitments) != len(shape.names) for page in dataset.pages):
+        raise VerificationError("commitment_count", "a page does not have one commitment a column.")
+
+
+@lru_cache(maxsize=16)
+def dataset_circuit(shape: Shape) -> Circuit:
+    """Small entries, Σ x² ≤ R² in every row, labels in their range."""
+    features = [Cell(f"x[{column}]") for column in range(shape.columns)]
+    slack = [Cell("slack_0"), Cell("slack_1")]
+    norm = total([x * x for x in features])
+    gates = [Gate("row_norm", shape.row_bound**2 - norm - slack[0] - (1 << LIMB_BITS) * slack[1])]
+    lookups = [Lookup(f"feature[{column}]", RANGE, (x + ENTRY_BOUND,)) for column, x in enumerate(features)]
+    label = Cell("y")
+    if shape.label == "binary":
+        gates.append(Gate("label_boolean", label * label - label))
+    elif shape.label == "integer":
+        lookups.append(Lookup("label", RANGE, (label + ENTRY_BOUND,)))
+    return Circuit(
+        name=f"dataset columns={shape.columns} row_bound={shape.row_bound} label={shape.label}",
+        committed=shape.names,
+        linear=(),
+        witness=("slack_0", "slack_1"),
+        late=(),
+        gates=tuple(gates),
+        lookups=(*lookups, *(Lookup(cell.column, RANGE, (cell,)) for cell in slack)),
+        sums=(),
+    ).check_shape()
+
+
+def instance_of(statement: PageStatement) -> Instance:
+    """The statement's instance, after checks 1 and 2 and that of the commitments' encoding."""
+    page, shape = statement.page, statement.shape
+    check_dataset(Dataset(shape, (page,)))
+    inputs = (
+        ("context", statement.context),
+        ("rows", page.rows),
+        ("columns", shape.columns),
+        ("row_bound", shape.row_bound),
+        ("label", shape.label),
+        ("commitments", page.commitments),
+    )
+    committed = noisy.decode_commitments(shape.names, page.commitments)
+    return Instance(dataset_circuit(shape), inputs, committed, lambda challenges: {})
+
+
+def witness_of(statement: PageStatement, page: PageOpening) -> Witness:
+    """The columns that satisfy the statement if every row has a norm of at most R."""
+    shape = statement.shape
+    features = np.zeros((DATA_ROWS, shape.columns), dtype=np.int64)
+    features[: len(page.table)] = page.table[:, : shape.columns]
+    room = np.maximum(shape.row_bound**2 - (features * features).sum(axis=1), 0)
+    low, high = noisy.split(room, 2)
+    slack = {"slack_0": low.tolist(), "slack_1": high.tolist()}
+    return Witness(page.columns(shape), slack, (page.secret,))
+
+
+def _check_records(features: NDArray[np.int64], labels: NDArray[np.int64] | None, shape: Shape) -> None:
+    if features.dtype != np.int64 or features.ndim != 2 or not len(features):
+        raise InputError(
+            "features are not a table of signed 64-bit integers.", "Convert them to numpy int64."
+        )
+    if features.shape[1] != shape.columns:
+        raise InputError(f"features have {features.shape[1]} columns instead of {shape.columns}.")
+    _require_rows(np.abs(features + 0.5).max(axis=1) < ENTRY_BOUND, "a feature outside [-1024, 1023]")
+    _require_rows((features * features).sum(axis=1) <= shape.row_bound**2, "a norm above row_bound")
+    if (labels is None) != (shape.label == "none"):
+        raise InputError(f"labels do not fit the label kind {shape.label!r}.", "Pass them, or choose none.")
+    if labels is not None:
+        low, high = (0, 1) if shape.label == "binary" else (-ENTRY_BOUND, ENTRY_BOUND - 1)
+        if labels.dtype != np.int64 or labels.shape != (len(features),):
+            raise InputError("labels are not one signed 64-bit integer a record.", "Convert them.")
+        _require_rows((low <= labels) & (labels <= high), f"a label outside [{low}, {high}]")
+
+
+def _require_rows(fits: NDArray[np.bool_], problem: str) -> None:
+    if not fits.all():
+        raise InputError(
+            f"record {int(np.argmin(fits))} has {problem}.", "Clip the records before committing."
+        )
