@@ -12,6 +12,7 @@ from intertwine.protocols.aggregation import (
     ServerOptimizer,
     aggregate,
     aggregate_to_bytes,
+    parameters_from_bytes,
     parameters_to_bytes,
     update_to_bytes,
 )
@@ -32,6 +33,7 @@ from intertwine.protocols.entries import (
     blobs_of,
 )
 from intertwine.protocols.errors import VerificationError
+from intertwine.protocols.mechanism import ReleaseMechanism
 from intertwine.protocols.merkle import leaf_hash, root_hash
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, derive_beacon
@@ -149,7 +151,7 @@ class Federation:
             sigma=50,
             record_norm="1.0",
             record_bound=4,
-            update_bound=10,
+            mechanism=ReleaseMechanism(update_bound=10),
             delta="1e-5",
             learning_rate="0.5",
             momentum="0.9",
@@ -197,16 +199,18 @@ class Federation:
                 parameters=parameters,
                 randomness=[point.hex() for point in points.randomness],
                 gradient=[point.hex() for point in points.gradient],
+                dataset="",
+                lot=[],
             )
             commits[name] = Signed[Commit].create(commit, self.record.keys[name])
             self._log(CommitEntry, commit=commits[name])
         checkpoint = self.record.checkpoint(len(self.record.entries))
         beacon = derive_beacon(identity, checkpoint, nonce)
         self._log(BeaconEntry, round=identity, checkpoint=checkpoint, nonce=nonce.hex(), beacon=beacon.hex())
-        accepted = {}
+        start, accepted = self.record.blobs[parameters], {}
         for name, opening in openings.items():
             if behaviour[name] != "silent":
-                update = self._release(plan, commits[name], beacon, opening, behaviour[name])
+                update = self._release(plan, commits[name], beacon, opening, start, behaviour[name])
                 if update is not None:
                     accepted[name] = update
         for name in (name for name in openings if behaviour[name] == "silent"):
@@ -221,14 +225,20 @@ class Federation:
         )
 
     def _release(
-        self, plan: Plan, commit: Signed[Commit], beacon: bytes, opening: release.Opening, behaviour: str
+        self,
+        plan: Plan,
+        commit: Signed[Commit],
+        beacon: bytes,
+        opening: release.Opening,
+        start: bytes,
+        behaviour: str,
     ) -> np.ndarray | None:
         """Release, verify, log the outcome; the update if it was accepted."""
         slot = commit.body.slot
         noise = release.noise(opening, beacon, slot.identifier())
         honest = behaviour == "honest"
         update = opening.gradient + (noise if honest else noise // 2)
-        statement = statement_for(plan, commit, beacon, update)
+        statement = statement_for(plan, commit, beacon, update, parameters_from_bytes(start, DIMENSION), None)
         proof = (release.prove if honest else release.prove_unchecked)(statement, opening)
         signed = Signed[Release].create(
             Release(
@@ -242,7 +252,7 @@ class Federation:
         )
         self._log(ReleaseEntry, release=signed)
         try:
-            verify_release(plan, commit, beacon, signed, update_to_bytes(update), proof)
+            verify_release(plan, commit, beacon, signed, update_to_bytes(update), proof, start, None)
         except VerificationError as error:
             self._outcome(slot, "rejected", error.check)
             return None

@@ -53,7 +53,7 @@ def test_pass(recording: Recording, tmp_path: Path, run) -> None:
     document = json.loads(file.read_bytes())
     assert document["version"] == "intertwine/verdict/v1"
     assert document["passed"] is True
-    assert len(document["checks"]) == 14
+    assert len(document["checks"]) == 15
     epsilons = {row["participant"]: row["guarantee"]["epsilon"] for row in document["privacy"]}
     assert math.isinf(epsilons["ben"])
     assert 0 < epsilons["ana"] < 2
@@ -73,11 +73,11 @@ def test_fail(recording: Recording, tmp_path: Path, run) -> None:
     file = tmp_path / "verdict.json"
     code, out, _ = run("verify", recording.write(tmp_path), "--json", file)
     assert code == 1
-    assert "FAIL: this bundle is not to be trusted. Failed: 11 proof" in out
+    assert "FAIL: this bundle is not to be trusted. Failed: 12 proof" in out
     document = json.loads(file.read_bytes())
     assert document["passed"] is False
-    failed = document["checks"][10]
-    assert (failed["number"], failed["name"], failed["status"]) == (11, "proof", "fail")
+    failed = document["checks"][11]
+    assert (failed["number"], failed["name"], failed["status"]) == (12, "proof", "fail")
     assert failed["entry"] == recording.position(Outcome, -1) - 1
 
 

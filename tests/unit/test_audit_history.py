@@ -1,4 +1,4 @@
-"""A coordinator that breaks the protocol and signs the log all the same fails checks 5 to 8, by name.
+"""A coordinator that breaks the protocol and signs the log all the same fails checks 5 to 9, by name.
 
 `Recording.write` makes a fresh checkpoint over whatever the log was made to say.
 """
@@ -55,7 +55,7 @@ def test_plan_of_another_deployment(recording: Recording, audit: Audit, other_ke
 def test_run_planned_twice(recording: Recording, audit: Audit) -> None:
     position = recording.position(PlanEntry)
     recording.entries.insert(position + 1, recording.entries[position])
-    recording.edit(position + 1, update_bound=9)
+    recording.edit(position + 1, rounds=1, average_last=1)
     assert_fails(audit(recording), "plan", position + 1, "planned twice")
 
 
@@ -142,7 +142,7 @@ def test_failure_of_unplanned_run(recording: Recording, audit: Audit) -> None:
     assert_fails(audit(recording), "plan", len(recording.entries) - 1)
 
 
-# 7 commit
+# 8 commit
 
 
 def test_commit_after_beacon(recording: Recording, audit: Audit) -> None:
@@ -226,7 +226,7 @@ def test_commit_without_a_slot(recording: Recording, audit: Audit, other_key: Si
     assert_fails(audit(recording), "commit", position, "no slot")
 
 
-# 8 beacon
+# 9 beacon
 
 
 def test_beacon_recomputed(recording: Recording, audit: Audit) -> None:

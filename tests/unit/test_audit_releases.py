@@ -1,4 +1,4 @@
-"""A coordinator that breaks the protocol and signs the log all the same fails checks 9 to 14, by name.
+"""A coordinator that breaks the protocol and signs the log all the same fails checks 10 to 15, by name.
 
 `Recording.write` makes a fresh checkpoint over whatever the log was made to say.
 """
@@ -23,6 +23,7 @@ from intertwine.protocols.entries import (
     ReleaseEntry,
 )
 from intertwine.protocols.signing import SigningKey
+from intertwine.zk import release
 from intertwine.zk.audit import Status, verify_bundle
 from intertwine.zk.privacy import PrivacyRow, account
 from tests.recording import Audit, Recording, assert_fails
@@ -33,7 +34,7 @@ def edit_file(bundle: Path, name: str, change: Callable[[bytes], bytes]) -> Path
     return bundle
 
 
-# 9 release
+# 10 release
 
 
 def test_release_before_beacon(recording: Recording, audit: Audit) -> None:
@@ -134,7 +135,7 @@ def test_invalid_release_with_its_blob_withheld(recording: Recording, audit: Aud
     assert_fails(audit(recording), "release", position, "lacks blob")
 
 
-# 10 outcome
+# 11 outcome
 
 
 def test_second_outcome_for_slot(recording: Recording, audit: Audit) -> None:
@@ -209,7 +210,7 @@ def test_outcome_contradicts_itself(recording: Recording, audit: Audit, verdict:
     assert_fails(audit(recording), "outcome", position, "contradict")
 
 
-# 11 proof
+# 12 proof
 
 
 def test_invalid_release_accepted(recording: Recording, audit: Audit) -> None:
@@ -251,9 +252,9 @@ def test_part_swapped(recording: Recording, audit: Audit, part: str) -> None:
     ("part", "data", "check"),
     [
         ("update", bytes(11), "update_length"),
-        ("update", np.array([1 << 20, 0, 0], "<i4").tobytes(), "update_range"),
+        ("update", np.array([1 << 21, 0, 0], "<i4").tobytes(), "update_range"),
         ("proof", b"", "proof_length"),
-        ("proof", bytes(2160), "point_encoding"),
+        ("proof", bytes(release.proof_size(3, 50)), "point_encoding"),
     ],
 )
 def test_malformed_release_is_rejected_reproducibly(
@@ -268,7 +269,7 @@ def test_malformed_release_is_rejected_reproducibly(
     assert (verdict.counts.proofs_verified, verdict.counts.proofs_rejected) == (2, 2)
 
 
-# 12 aggregate
+# 13 aggregate
 
 
 @pytest.mark.parametrize("part", ["aggregate", "parameters"])
@@ -322,17 +323,20 @@ def test_second_model(recording: Recording, audit: Audit) -> None:
 def test_initial_parameters_missing(recording: Recording, audit: Audit) -> None:
     position = recording.position(PlanEntry)
     del recording.blobs[recording.entries[position].plan.body.initial]
-    assert_fails(audit(recording), "aggregate", position, "lacks blob")
+    verdict = audit(recording)
+    assert_fails(verdict, "proof", recording.position(ReleaseEntry), "lacks blob")
+    aggregates = verdict.checks[12]
+    assert (aggregates.name, aggregates.status, aggregates.entry) == ("aggregate", Status.FAILED, position)
 
 
-# 13 publication
+# 14 publication
 
 
 def test_model_digest_swapped(recording: Recording, audit: Audit) -> None:
     recording.edit(-1, parameters=sha256(parameters_to_bytes(np.zeros(3))))
     verdict = audit(recording)
     assert_fails(verdict, "publication", len(recording.entries) - 1)
-    assert verdict.checks[13].status is Status.PASSED
+    assert verdict.checks[14].status is Status.PASSED
 
 
 def test_onnx_digest_swapped(recording: Recording, audit: Audit) -> None:
@@ -353,7 +357,7 @@ def test_publication_before_the_last_round(recording: Recording, audit: Audit) -
     assert_fails(audit(recording), "publication", end, "not finished")
 
 
-# 14 privacy
+# 15 privacy
 
 
 def test_account_that_leaves_a_release_out(
@@ -401,7 +405,10 @@ def test_epsilon_recomputed(recording: Recording, audit: Audit) -> None:
 def test_intermediate_parameters_altered(recording: Recording, audit: Audit) -> None:
     model = recording.entries[recording.position(ModelEntry, 0)]
     recording.blobs[model.parameters] = b"other bytes"
-    assert_fails(audit(recording), "publication", recording.position(ModelEntry, 0))
+    verdict = audit(recording)
+    assert_fails(verdict, "proof", recording.position(ReleaseEntry, 2), "altered")
+    assert (verdict.checks[13].name, verdict.checks[13].status) == ("publication", Status.FAILED)
+    assert verdict.checks[13].entry == recording.position(ModelEntry, 0)
 
 
 def test_a_file_that_no_entry_names(recording: Recording, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, Signed
 from intertwine.protocols.signing import SigningKey
-from intertwine.zk.round_proof import commitments_of, verify_release
+from intertwine.zk.round_proof import check_commit, verify_release
 from tests.recording import Recording, fixed_key
 
 
@@ -25,9 +25,19 @@ class Answer:
     release: Signed[Release]
     update: bytes
     proof: bytes
+    parameters: bytes
 
     def verify(self) -> None:
-        verify_release(self.plan, self.commit, self.beacon, self.release, self.update, self.proof)
+        verify_release(
+            self.plan,
+            self.commit,
+            self.beacon,
+            self.release,
+            self.update,
+            self.proof,
+            self.parameters,
+            None,
+        )
 
     def sign(self, key: SigningKey | None = None, **changes: object) -> "Answer":
         body = self.release.body.model_copy(update=changes)
@@ -49,6 +59,7 @@ def answer(recording: Recording) -> Answer:
         signed,
         recording.blobs[signed.body.update],
         recording.blobs[signed.body.proof],
+        recording.blobs[commit.commit.body.parameters],
     )
 
 
@@ -79,11 +90,22 @@ def other_update(answer: Answer) -> Answer:
     return replace(answer.sign(update=sha256(update)), update=update)
 
 
+def other_commit(answer: Answer, **changes: object) -> Answer:
+    commit = Signed[Commit].create(answer.commit.body.model_copy(update=changes), fixed_key("ana"))
+    return replace(answer.sign(commit=commit.digest()), commit=commit)
+
+
 def too_many_pages(answer: Answer) -> Answer:
     body = answer.commit.body
-    doubled = {"randomness": body.randomness * 2, "gradient": body.gradient * 2}
-    commit = Signed[Commit].create(body.model_copy(update=doubled), fixed_key("ana"))
-    return replace(answer.sign(commit=commit.digest()), commit=commit)
+    return other_commit(answer, randomness=body.randomness * 2, gradient=body.gradient * 2)
+
+
+def named_dataset(answer: Answer) -> Answer:
+    return other_commit(answer, dataset=sha256(b"any"))
+
+
+def points_for_a_lot(answer: Answer) -> Answer:
+    return other_commit(answer, lot=answer.commit.body.gradient)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +116,13 @@ def too_many_pages(answer: Answer) -> Answer:
         (lambda answer: answer.sign(commit=sha256(b"another")), "release_commit"),
         (lambda answer: replace(answer, beacon=bytes(32)), "release_beacon"),
         (other_plan, "commit_plan"),
+        (lambda answer: replace(answer, parameters=bytes(24)), "commit_parameters"),
+        (named_dataset, "commit_dataset"),
         (lambda answer: replace(answer, update=bytes(12)), "update_digest"),
         (lambda answer: replace(answer, proof=answer.proof + b"\0"), "proof_digest"),
         (short_update, "update_length"),
         (too_many_pages, "commitment_count"),
+        (points_for_a_lot, "commitment_count"),
         (short_proof, "proof_length"),
         (other_update, "constraint_identity"),
     ],
@@ -123,5 +148,5 @@ def test_update_and_beacon_tampered_with_after_signing(answer: Answer) -> None:
 def test_points_outside_the_group_are_refused(answer: Answer, point: str) -> None:
     """Not flagged as compressed, the identity, x beyond the field, and a point outside the subgroup."""
     with pytest.raises(VerificationError) as caught:
-        commitments_of(answer.commit.body.model_copy(update={"gradient": [point]}))
+        check_commit(answer.plan, answer.commit.body.model_copy(update={"gradient": [point]}), None)
     assert caught.value.check == "point_encoding"

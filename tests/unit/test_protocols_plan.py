@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from intertwine.protocols.accounting import guarantee
+from intertwine.protocols.accounting import Assurance, Loss, sampled_loss
 from intertwine.protocols.aggregation import (
     ServerOptimizer,
     aggregate,
@@ -14,7 +14,8 @@ from intertwine.protocols.aggregation import (
     update_to_bytes,
 )
 from intertwine.protocols.errors import InputError
-from intertwine.protocols.plan import MAX_DIMENSION, MAX_UPDATE_BOUND, Plan
+from intertwine.protocols.mechanism import MAX_UPDATE_BOUND
+from intertwine.protocols.plan import MAX_DIMENSION, Plan
 
 VALUES = {
     "deployment": "ab" * 32,
@@ -26,7 +27,6 @@ VALUES = {
     "sigma": 100,
     "record_norm": "0.5",
     "record_bound": 10,
-    "update_bound": 40,
     "delta": "1e-5",
     "learning_rate": "0.25",
     "momentum": "0.5",
@@ -36,11 +36,26 @@ VALUES = {
     "quorum": 2,
     "deadline_s": 60,
     "initial": "ef" * 32,
-    "version": "intertwine/plan/v1",
-    "statement": "release",
+    "version": "intertwine/plan/v2",
+    "mechanism": {"statement": "release", "update_bound": 40},
     "adjacency": "zero-out",
     "beacon": "M1",
 }
+STATISTICS = {"statement": "statistics", "moment": "sum", "weights": "one", "label": "none", "row_bound": 30}
+GLM = {
+    "statement": "glm",
+    "link": "logistic",
+    "label": "binary",
+    "row_bound": 30,
+    "residual_bound": 20,
+    "lot": 2048,
+    "label_unit": "1",
+    "residual_norm": "1",
+}
+
+
+def planned(mechanism: dict[str, object], record_bound: int, **changes: object) -> Plan:
+    return Plan.parse({**VALUES, "mechanism": mechanism, "record_bound": record_bound, **changes})
 
 
 def test_plan_round_trip() -> None:
@@ -56,7 +71,10 @@ def test_plan_round_trip() -> None:
         ({"quorum": 3}, "quorum: 3 is more than the 2 participants"),
         ({"quorum": 0}, "field quorum"),
         ({"record_bound": 41}, "record_bound: must not be larger than update_bound"),
-        ({"update_bound": MAX_UPDATE_BOUND + 1}, "field update_bound"),
+        ({"mechanism": {"statement": "release", "update_bound": MAX_UPDATE_BOUND + 1}}, "update_bound"),
+        ({"mechanism": {"update_bound": 40}}, "field mechanism"),
+        ({"mechanism": {"statement": "trust-me", "update_bound": 40}}, "field mechanism"),
+        ({"mechanism": {**GLM, "update_bound": 40}}, "field mechanism.glm.update_bound"),
         ({"average_last": 4}, "average_last: must not be larger than rounds"),
         ({"dimension": 0}, "field dimension"),
         ({"dimension": MAX_DIMENSION + 1}, "field dimension"),
@@ -72,8 +90,7 @@ def test_plan_round_trip() -> None:
         ({"learning_rate": "-1"}, "learning_rate: must be positive"),
         ({"normaliser": "0"}, "normaliser: must be positive"),
         ({"record_norm": "inf"}, "field record_norm"),
-        ({"version": "intertwine/plan/v2"}, "field version"),
-        ({"statement": "trust-me"}, "field statement"),
+        ({"version": "intertwine/plan/v1"}, "field version"),
         ({"run": "Spring"}, "field run"),
         ({"extra": 1}, "field extra"),
     ],
@@ -89,11 +106,109 @@ def test_every_field_must_be_written_out(field: str) -> None:
         Plan.parse({name: value for name, value in VALUES.items() if name != field})
 
 
-def test_cost_of_all_rounds() -> None:
-    plan = Plan.parse(VALUES)
-    assert plan.participant_rho() == 40**2 / (2 * 100**2)
-    assert plan.record_rho() == 10**2 / (2 * 100**2)
-    assert plan.cost(0.1, 1e-12) == guarantee(3 * 0.1, 1e-5, 3e-12)
+@pytest.mark.parametrize(
+    ("mechanism", "bound", "dimension", "columns"),
+    [
+        (STATISTICS, 30, 7, 7),
+        ({**STATISTICS, "weights": "label", "label": "binary"}, 30, 7, 7),
+        ({**STATISTICS, "weights": "label", "label": "integer"}, 1024 * 30, 7, 7),
+        ({**STATISTICS, "label": "integer"}, 30, 7, 7),
+        ({**STATISTICS, "moment": "gram"}, 30**2, 10, 4),
+        ({**STATISTICS, "moment": "gram", "label": "binary"}, 30**2 + 1, 10, 3),
+        ({**STATISTICS, "moment": "gram", "label": "integer"}, 30**2 + 1024**2, 10, 3),
+        (GLM, 600, 7, 7),
+        ({**GLM, "link": "identity", "label": "integer", "label_unit": "0.1"}, 600, 7, 7),
+    ],
+)
+def test_record_bound_follows_from_a_data_bound_mechanism(
+    mechanism: dict[str, object], bound: int, dimension: int, columns: int
+) -> None:
+    plan = planned(mechanism, bound, dimension=dimension)
+    assert Plan.decode(plan.encode()) == plan
+    assert plan.mechanism.columns(dimension) == columns
+    for wrong in (bound - 1, bound + 1):
+        with pytest.raises(InputError, match=f"record_bound: must be {bound} "):
+            planned(mechanism, wrong, dimension=dimension)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "changes", "words"),
+    [
+        ({**STATISTICS, "weights": "label"}, {}, "weights: 'label' needs"),
+        (
+            {**STATISTICS, "moment": "gram", "weights": "label", "label": "binary"},
+            {},
+            "weights: 'label' needs",
+        ),
+        (
+            {**STATISTICS, "moment": "gram"},
+            {"dimension": 11, "record_bound": 900},
+            "dimension: a gram matrix",
+        ),
+        (STATISTICS, {"dimension": 1025, "record_bound": 30}, "dimension: must come from 1 to 1024 columns"),
+        (
+            {**STATISTICS, "moment": "gram", "label": "binary"},
+            {"dimension": 1, "record_bound": 901},
+            "dimension: must come",
+        ),
+        ({**STATISTICS, "row_bound": 2048}, {}, "row_bound"),
+        ({**GLM, "label": "integer"}, {}, "label: must be 'binary'"),
+        ({**GLM, "link": "identity"}, {}, "label: must be 'binary'"),
+        ({**GLM, "label": "none"}, {}, "field mechanism.glm.label"),
+        ({**GLM, "residual_norm": "2"}, {}, "must be 1 for link 'logistic'"),
+        ({**GLM, "link": "identity", "label": "integer", "label_unit": "0"}, {}, "must be positive"),
+        ({**GLM, "residual_bound": 1024}, {}, "residual_bound"),
+        ({**GLM, "lot": 0}, {}, "lot"),
+        ({**GLM, "lot": 2049}, {}, "lot"),
+    ],
+)
+def test_impossible_mechanism(mechanism: dict[str, object], changes: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Plan.parse({**VALUES, "mechanism": mechanism, **changes})
+
+
+def test_release_costs_a_participant_and_by_its_word_a_record() -> None:
+    assert Plan.parse(VALUES).losses(1e-12) == {
+        Assurance.PROVEN_PARTICIPANT: Loss(40**2 / (2 * 100**2), eta=1e-12),
+        Assurance.ATTESTED_RECORD: Loss(10**2 / (2 * 100**2), eta=1e-12),
+    }
+
+
+@pytest.mark.parametrize(("mechanism", "bound"), [(STATISTICS, 30), (GLM, 600)])
+def test_data_bound_costs_a_record_and_claims_nothing_for_a_participant(
+    mechanism: dict[str, object], bound: int
+) -> None:
+    losses = planned(mechanism, bound).losses(1e-12)
+    assert losses == {Assurance.PROVEN_RECORD: Loss(bound**2 / (2 * 100**2), eta=1e-12)}
+
+
+def test_proven_lot_is_amplified() -> None:
+    losses = planned({**GLM, "lot": 64}, 600, sigma=400).losses(1e-12)
+    expected = sampled_loss(600, 400, 64 / 2048)
+    assert losses == {Assurance.PROVEN_RECORD: Loss(0.0, expected.curve, 1e-12)}
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "bound"),
+    [
+        (VALUES["mechanism"], 10),
+        (STATISTICS, 30),
+        ({**STATISTICS, "moment": "gram", "label": "binary"}, 901),
+        (GLM, 600),
+    ],
+)
+def test_amplified_without_lot(mechanism: dict[str, object], bound: int) -> None:
+    """No level of a run without a proven lot has a sampled part, whatever else its plan says."""
+    for dimension in (1, 3, 10):
+        try:
+            plan = planned(mechanism, bound, dimension=dimension, rounds=1000, normaliser="0.001")
+        except InputError:
+            continue
+        losses = plan.losses(0.0)
+        assert losses
+        for loss in losses.values():
+            assert loss.curve == ()
+            assert loss.rho >= bound**2 / (2 * 100**2)
 
 
 # The server step

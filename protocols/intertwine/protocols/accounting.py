@@ -86,7 +86,6 @@ def release_rho(norm: int, sigma: int) -> float:
     return norm * norm / (2 * sigma * sigma)
 
 
-@cache
 def subsampled_gaussian_rdp(rate: float, noise_multiplier: float, order: int) -> float:
     """Rényi divergence of one release from a Poisson lot; noise_multiplier is sigma / norm.
 
@@ -112,6 +111,7 @@ def subsampled_gaussian_rdp(rate: float, noise_multiplier: float, order: int) ->
     return _softplus(_log_excess(rate, noise_multiplier, order)) / (order - 1)
 
 
+@cache
 def sampled_loss(norm: int, sigma: int, rate: float) -> Loss:
     """The loss of one release with L2 sensitivity `norm` from a proven Poisson lot, without its eta."""
     release_rho(norm, sigma)  # refuses bounds that are not positive

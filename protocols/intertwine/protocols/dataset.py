@@ -77,6 +77,19 @@ class DatasetContext(Document):
     previous: Hex32OrEmpty
     page: Annotated[int, Field(ge=0, lt=MAX_PAGES_ADDED)]
 
+    @classmethod
+    def create(cls, document: Dataset, key: str, page: int) -> Self:
+        """The context of one page of a document that `key` signs."""
+        return cls(
+            deployment=document.deployment,
+            participant=document.participant,
+            participant_key=key,
+            task=document.task,
+            sequence=document.sequence,
+            previous=document.previous,
+            page=page,
+        )
+
 
 def content_digest(deployment: str, features: NDArray[np.int64], labels: NDArray[np.int64] | None) -> str:
     """The digest of a set of records in any order: features of shape (n, d), labels of shape (n,) or None.

@@ -1,20 +1,23 @@
 """The log retraced: who enrolled, what was planned, and what happened in every slot, in which order.
 
-`History.add` takes the entries one by one and judges each against those before it, without any blob. An
-entry that breaks a rule is a finding of the check that the rule belongs to (see `intertwine.zk.verdict`); it
-is then left out, except that a model entry always counts as the end of its round. So a finding can mislead
-later checks but never an earlier one.
+`History.add` takes the entries one by one and judges each against those before it. Of the blobs it reads
+only the commitments of datasets, whose points count as used from then on. An entry that breaks a rule is a
+finding of the check that the rule belongs to (see `intertwine.zk.verdict`); it is then left out, except that
+a model entry always counts as the end of its round. So a finding can mislead later checks but never an
+earlier one.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from intertwine.protocols.checkpoint import open_checkpoint
+from intertwine.protocols.dataset import Dataset
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
     BeaconEntry,
     CommitEntry,
+    DatasetEntry,
     Enrolment,
     Entry,
     Failure,
@@ -25,15 +28,17 @@ from intertwine.protocols.entries import (
     ReleaseEntry,
     RoundOpened,
 )
-from intertwine.protocols.errors import VerificationError
+from intertwine.protocols.errors import IntertwineError, VerificationError
 from intertwine.protocols.merkle import root_hash
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, derive_beacon
-from intertwine.zk.round_proof import commitments_of
+from intertwine.zk.dataset_proof import Chain, extend
+from intertwine.zk.round_proof import check_commit
 
 # Which check judges each type of entry.
 _CHECKS: dict[type[Entry], str] = {
     Enrolment: "enrolment",
+    DatasetEntry: "dataset",
     PlanEntry: "plan",
     RoundOpened: "plan",
     Failure: "plan",
@@ -60,6 +65,7 @@ class SlotHistory:
 
     commit_index: int = 0
     commit: Signed[Commit] | None = None
+    chain: Chain | None = None
     release_index: int = 0
     release: Signed[Release] | None = None
     outcome: Outcome | None = None
@@ -101,12 +107,25 @@ class RunHistory:
 
 
 @dataclass(frozen=True)
+class DatasetRecord:
+    """Records that were enrolled, and the chain that was in force from then on."""
+
+    index: int
+    signed: Signed[Dataset]
+    chain: Chain
+
+
+@dataclass(frozen=True)
 class ReleaseRecord:
-    """A release with what it answers. rejected_as: the check its outcome names, empty if it was accepted."""
+    """A release with what it answers. chain: the records that the commit named, None if the plan uses none.
+
+    rejected_as: the check its outcome names, empty if it was accepted.
+    """
 
     index: int
     plan: Plan
     commit: Signed[Commit]
+    chain: Chain | None
     beacon: bytes
     release: Signed[Release]
     rejected_as: str
@@ -115,13 +134,19 @@ class ReleaseRecord:
 class History:
     """What the entries so far add up to, and the first finding of each check."""
 
-    def __init__(self, origin: str, log_key: str, leaves: Sequence[bytes]) -> None:
+    def __init__(
+        self, origin: str, log_key: str, leaves: Sequence[bytes], blob: Callable[[str], bytes]
+    ) -> None:
+        self.datasets: list[DatasetRecord] = []
         self.runs: dict[str, RunHistory] = {}
         self.rounds: dict[RoundId, RoundHistory] = {}
         self.judged: Counter[str] = Counter()
         self.findings: dict[str, Finding] = {}
-        self._origin, self._log_key, self._leaves = origin, log_key, leaves
+        self._origin, self._log_key, self._leaves, self._blob = origin, log_key, leaves, blob
         self._members: dict[str, Enrolment] = {}
+        self._chains: dict[tuple[str, str], Chain] = {}  # in force, by participant and task
+        self._contents: dict[tuple[str, str], set[str]] = {}  # of the chains in force
+        self._owners: dict[str, str] = {}  # who enrolled which content
         self._used: set[str] = set()  # keys, nonce digests and commitment points seen so far
 
     def add(self, index: int, entry: Entry) -> None:
@@ -132,6 +157,8 @@ class History:
             match entry:
                 case Enrolment():
                     self._enrol(entry)
+                case DatasetEntry():
+                    self._dataset(index, entry)
                 case PlanEntry():
                     self._plan(index, entry)
                 case RoundOpened():
@@ -150,7 +177,7 @@ class History:
                     self._model(index, entry)
                 case Publication():
                     self._publication(index, entry)
-        except VerificationError as error:
+        except IntertwineError as error:
             self.findings.setdefault(check, Finding(index, error.problem))
 
     def finish(self) -> None:
@@ -165,6 +192,7 @@ class History:
                 slot.release_index,
                 current.plan,
                 slot.commit,
+                slot.chain,
                 current.beacon,
                 slot.release,
                 slot.outcome.check,
@@ -183,6 +211,33 @@ class History:
         _require(entry.participant not in self._members, f"participant {entry.participant!r} enrols twice")
         self._claim("a key", entry.signing_key, entry.node_key)
         self._members[entry.participant] = entry
+
+    def _dataset(self, index: int, entry: DatasetEntry) -> None:
+        body = entry.dataset.body
+        member = self._members.get(body.participant)
+        if member is None or body.task not in member.tasks:
+            raise _broken(f"participant {body.participant!r} is not enrolled for task {body.task!r}")
+        entry.dataset.open(member.signing_key)
+        _require(body.deployment == self._log_key, "the dataset is for another deployment")
+        commitments = [self._blob(page.commitments) for page in body.pages]
+        chain = extend(self._chains.get((body.participant, body.task)), entry.dataset, commitments)
+        added = chain.dataset.pages[-len(body.pages) :]
+        self._claim("a commitment", *(point.hex() for page in added for point in page.commitments))
+        self._claim_content(body)
+        self._chains[body.participant, body.task] = chain
+        self.datasets.append(DatasetRecord(index, entry.dataset, chain))
+
+    def _claim_content(self, body: Dataset) -> None:
+        """Refuse records that another participant has enrolled, or that the same chain holds already.
+
+        The owner may enrol its records again in a new chain, or for another task: all its releases count,
+        whichever chain they used.
+        """
+        held = self._contents.get((body.participant, body.task), set()) if body.previous else set()
+        owner = self._owners.setdefault(body.content, body.participant)
+        _require(owner == body.participant, f"participant {owner!r} has enrolled the same records")
+        _require(body.content not in held, "its chain holds the same records already")
+        self._contents[body.participant, body.task] = held | {body.content}
 
     def _plan(self, index: int, entry: PlanEntry) -> None:
         plan = entry.plan.open(self._log_key)
@@ -223,9 +278,11 @@ class History:
         _require(not current.closed, "the round has ended")
         _require(commit.plan == current.plan.digest(), "the commit is for another plan")
         _require(commit.parameters == current.opened.parameters, "the commit is for other parameters")
-        commitments_of(commit)
-        self._claim("a commitment", *commit.randomness, *commit.gradient)
+        chain = self._chains.get((commit.slot.participant, current.plan.task))
+        check_commit(current.plan, commit, chain)
+        self._claim("a commitment", *commit.randomness, *commit.gradient, *commit.lot)
         slot.commit, slot.commit_index = entry.commit, index
+        slot.chain = chain if commit.dataset else None
 
     def _beacon(self, index: int, entry: BeaconEntry) -> None:
         current = self._round(entry.round)

@@ -5,7 +5,7 @@ its beacon was drawn as the protocol demands, that no logged release was left ou
 account, and that the models follow from the accepted updates. It does not say that the participants' data are
 true, that the ONNX file's weights are the published parameters (only that the file is the one that was
 logged), or that other parties were shown the same log: for that, compare the checkpoint with theirs. Figures
-for single records are the participants' word.
+for single records rest on proofs only where a run's updates were proven to follow from enrolled records.
 """
 
 import re
@@ -32,6 +32,7 @@ from intertwine.protocols.entries import BeaconEntry, Entry, ReleaseEntry, blobs
 from intertwine.protocols.errors import InputError, IntertwineError, VerificationError
 from intertwine.protocols.merkle import leaf_hash, root_hash
 from intertwine.zk._history import Finding, History, ReleaseRecord, RoundHistory, RunHistory
+from intertwine.zk.dataset_proof import verify_pages
 from intertwine.zk.privacy import ALL_TASKS, PrivacyRow, account
 from intertwine.zk.round_proof import check_references, verify_release
 from intertwine.zk.verdict import CHECKS, Check, CheckResult, Counts, Status, Verdict
@@ -45,7 +46,8 @@ def verify_bundle(path: Path, log_key: str | None = None, progress: Progress | N
     """Run all CHECKS over a bundle; reads nothing but its files.
 
     log_key: the log's public key, 64 hexadecimal digits, from a source other than the bundle; without it the
-    bundle's own is used and the verdict says so. progress: called with (proofs done, proofs in all).
+    bundle's own is used and the verdict says so. progress: called with (proofs done, proofs in all), pages of
+    datasets first, then releases.
     InputError if `path` holds no manifest at all or the key is not one; every other defect is a failed check.
     """
     if log_key is not None and not re.fullmatch("[0-9a-f]{64}", log_key):
@@ -91,6 +93,7 @@ class _Audit:
             "log_root": self._log_root,
             "enrolment": lambda: self._retraced("enrolment"),
             "plan": lambda: self._retraced("plan"),
+            "dataset": self._datasets,
             "commit": lambda: self._retraced("commit"),
             "beacon": lambda: self._retraced("beacon"),
             "release": self._releases,
@@ -147,7 +150,7 @@ class _Audit:
         self._bundle = Bundle.open(self._path)
         self._key = self._log_key or self._bundle.manifest.log_key
         self._leaves = [leaf_hash(data) for data in self._bundle.entries]
-        self._history = History(self._bundle.manifest.origin, self._key, self._leaves)
+        self._history = History(self._bundle.manifest.origin, self._key, self._leaves, self._bundle.blob)
         return f"{len(self._bundle.entries)} entries of {self._bundle.manifest.origin}"
 
     def _entry_encoding(self) -> str:
@@ -175,7 +178,7 @@ class _Audit:
         self._retrace()
         return f"root {self._checkpoint.root.hex()[:16]}…"
 
-    # The log as history: checks 5 to 10
+    # The log as history: checks 5 to 11
 
     def _retrace(self) -> None:
         for index, entry in enumerate(self._entries):
@@ -186,6 +189,17 @@ class _Audit:
         if check in self._history.findings:
             raise _CheckError(self._history.findings[check])
         return f"entries judged: {self._history.judged[check]}"
+
+    def _datasets(self) -> str:
+        detail = self._retraced("dataset")
+        total, done = self._proofs_in_all(), 0
+        for record in self._history.datasets:
+            with _blaming(record.index):
+                proofs = [self._bundle.blob(page.proof) for page in record.signed.body.pages]
+                verify_pages(record.signed, record.chain, proofs)
+            done += len(proofs)
+            self._progress(done, total)
+        return f"{detail}, pages proven: {done}"
 
     def _releases(self) -> str:
         detail = self._retraced("release")
@@ -204,12 +218,13 @@ class _Audit:
             if error.check != record.rejected_as:
                 raise
 
-    # What follows from updates and proofs: checks 11 to 14
+    # What follows from updates and proofs: checks 12 to 15
 
     def _proofs(self) -> str:
         records = self._history.releases()
         findings = []
-        for done, record in enumerate(records, 1):
+        total = self._proofs_in_all()
+        for done, record in enumerate(records, total - len(records) + 1):
             failed_check = self._failed_check(record)
             if not failed_check:
                 self._proven.add(record.index)
@@ -217,17 +232,33 @@ class _Audit:
                 findings.append(Finding(record.index, _contradiction(record.rejected_as, failed_check)))
             elif failed_check:
                 self._rejected += 1
-            self._progress(done, len(records))
+            self._progress(done, total)
         if findings:
             raise _CheckError(findings[0])
         return f"{len(self._proven)} valid, {self._rejected} rejected as recorded"
 
+    def _proofs_in_all(self) -> int:
+        pages = sum(len(record.signed.body.pages) for record in self._history.datasets)
+        return pages + len(self._history.releases())
+
     def _failed_check(self, record: ReleaseRecord) -> str:
         """The name of the check that the release fails, empty if it passes all."""
         body = record.release.body
-        update, proof = self._bundle.blob(body.update), self._bundle.blob(body.proof)
+        with _blaming(record.index):
+            update, proof, parameters = map(
+                self._bundle.blob, (body.update, body.proof, record.commit.body.parameters)
+            )
         try:
-            verify_release(record.plan, record.commit, record.beacon, record.release, update, proof)
+            verify_release(
+                record.plan,
+                record.commit,
+                record.beacon,
+                record.release,
+                update,
+                proof,
+                parameters,
+                record.chain,
+            )
         except VerificationError as error:
             return error.check
         return ""

@@ -49,47 +49,55 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         7,
-        "commit",
-        "Every commit is signed by its participant, for its slot, plan and parameters, before the beacon, "
-        "once a slot, and uses no commitment that occurred before.",
+        "dataset",
+        "Every dataset is signed by its participant and continues its chain; its pages are proven, its "
+        "commitments never occurred before, and nobody else enrolled the same records.",
         "plan",
     ),
     Check(
         8,
+        "commit",
+        "Every commit is signed by its participant, for its slot, plan and parameters, before the beacon, "
+        "once a slot, names the dataset in force if the plan needs one, and uses no commitment that occurred "
+        "before.",
+        "dataset",
+    ),
+    Check(
+        9,
         "beacon",
         "Every beacon follows from the nonce fixed when the round opened and from a checkpoint of this log "
         "that covers all the round's commits; one a round.",
         "commit",
     ),
     Check(
-        9,
+        10,
         "release",
         "Every release is signed by its participant, answers its commit and beacon, comes once a slot, and "
         "its update and proof are in the bundle.",
         "beacon",
     ),
-    Check(10, "outcome", "Every release, and every commit without one, has exactly one outcome.", "release"),
+    Check(11, "outcome", "Every release, and every commit without one, has exactly one outcome.", "release"),
     Check(
-        11,
+        12,
         "proof",
         "Accepted releases prove their statement; rejected ones fail the recorded check.",
         "outcome",
     ),
     Check(
-        12,
+        13,
         "aggregate",
         "Every model counts all accepted updates and no others, reaches the quorum, and its aggregate and "
         "parameters are those recomputed.",
         "outcome",
     ),
     Check(
-        13,
+        14,
         "publication",
         "Published parameters are those recomputed; every file that an entry names, ONNX files included, is "
         "there unaltered, and there is no other.",
         "aggregate",
     ),
-    Check(14, "privacy", "Every release ever logged is counted in its participant's figures.", "outcome"),
+    Check(15, "privacy", "Every release ever logged is counted in its participant's figures.", "outcome"),
 )
 
 
