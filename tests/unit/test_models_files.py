@@ -39,11 +39,18 @@ def test_weekly_units_become_a_table(tmp_path: Path) -> None:
     assert series.EPOCH + timedelta(weeks=records.first_week) == date(2024, 1, 1)
 
 
-def test_baskets_keep_the_order_of_purchase(tmp_path: Path) -> None:
+def test_baskets_keep_the_orders_of_customers_and_of_purchase(tmp_path: Path) -> None:
     first, second, third = catalogue().codes[5], catalogue().codes[2], catalogue().codes[9]
-    rows = [f"c1,{first}", f"c1,{second}", "c1,unknown", f"c1,{third.lower()}", f"c1,{first}", f"c2,{second}"]
+    rows = [
+        f"late,{first}",
+        f"late,{second}",
+        "late,unknown",
+        f"late,{third.lower()}",
+        f"late,{first}",
+        f"early,{second}",
+    ]
     records = baskets.load(write(tmp_path, "\n".join(["customer,item", *rows])))
-    assert records.customers == ("c1", "c2")
+    assert records.customers == ("late", "early")
     assert np.flatnonzero(records.full[0]).tolist() == [2, 5, 9]
     assert records.held_out.tolist() == [9, -1]
     assert np.flatnonzero(records.training[0]).tolist() == [2, 5]

@@ -22,6 +22,8 @@ from intertwine.protocols.errors import InputError
 from intertwine.protocols.mechanism import GlmMechanism, ReleaseMechanism, StatisticsMechanism
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import model_digest
+from intertwine.zk import glm, statistics
+from intertwine.zk.dataset import Shape, commit_dataset
 
 PARTICIPANTS = {
     "forecast": ["harbour-retail", "corner-supply"],
@@ -268,6 +270,22 @@ def test_a_risk_run_beats_the_cvss_score(records: Any) -> None:
         assert before.metric == 0.5
         assert after.loss < before.loss
         assert after.metric > after.baseline + 0.05
+
+
+def test_the_proven_statements_compute_what_these_runs_train_with(records: Any) -> None:
+    definition, plan = task("risk"), plan_of("risk")
+    features, labels = (part[:200] for part in definition.dataset(records("risk", "corner-supply")))
+    shape = Shape(definition.columns, definition.row_bound, definition.label)
+    opening = commit_dataset(features, labels, shape, bytes(32))
+    model = glm.Model(
+        plan.mechanism.link, plan.mechanism.residual_bound, plan.record_norm, plan.mechanism.lot
+    )
+    parameters = definition.initial_parameters() + np.random.default_rng(3).normal(0, 1, 57)
+    weights, exponent = glm.quantise_weights(parameters, shape, model)
+    step = glm.exact_step(opening, model, weights, exponent, None, bytes(32), bytes(32))
+    ours = residuals(plan.mechanism, 1.0, features, labels, parameters)
+    assert (step == features.T @ ours).all()
+    assert (statistics.exact_sum(opening, "sum", "label") == features.T @ labels).all()
 
 
 def test_the_class_sum_of_the_same_records_does_about_as_well(records: Any) -> None:
