@@ -55,6 +55,11 @@ class Table:
     rows: tuple[tuple[int, ...], ...]
 
     @cached_property
+    def columns(self) -> list[field.Elements]:
+        """The rows' entries, entry by entry."""
+        return [field.array(entries) for entries in zip(*self.rows, strict=True)]
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the rows in decimal: entries joined by commas, rows by newlines."""
         text = "\n".join(",".join(map(str, row)) for row in self.rows)
@@ -195,14 +200,15 @@ class Circuit:
                 factors[name] += pow(gamma, power, field.MODULUS) * difference
         return {name: int(factor) % field.MODULUS for name, factor in factors.items()}
 
-    def inverse_tables(self, alpha: int, beta: int) -> dict[str, list[int]]:
-        """A public column a table: 1/(α - compressed row), zero below the table."""
-        powers = [pow(beta, index, field.MODULUS) for index in range(self.width + 1)]
+    def table_denominators(self, alpha: int, beta: int) -> dict[str, field.Elements]:
+        """By public column NAME.inverse, which is zero below the table: α less each compressed row."""
+        powers = field.array(field.powers(beta, self.width + 1))
         columns = {}
         for table in self.tables:
-            offset = alpha - table.tag * powers[self.width]
-            denominators = [(offset - field.inner_product(row, powers)) % field.MODULUS for row in table.rows]
-            columns[f"{table.name}.inverse"] = field.batch_inverse(denominators)
+            denominators = alpha - table.tag * powers[self.width] - table.columns[0]
+            for power, entries in zip(powers[1:], table.columns[1:], strict=False):
+                denominators = denominators - power * entries
+            columns[f"{table.name}.inverse"] = denominators
         return columns
 
     def count(self, entries: Mapping[str, Counter[tuple[int, ...]]]) -> dict[str, list[int]]:
@@ -235,11 +241,6 @@ class Circuit:
         for item in reversed(self.sums):
             weighted = Challenge("kappa") * (weighted + item.expression)
         return weighted
-
-
-def common_columns() -> dict[str, list[int]]:
-    """The public columns that every circuit has."""
-    return {FIRST: [1], END: [0] * DATA_ROWS + [1]}
 
 
 def _log_derivative(helper: Any, denominators: Sequence[Any]) -> Any:

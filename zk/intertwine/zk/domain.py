@@ -24,6 +24,8 @@ OMEGA = pow(7, (MODULUS - 1) // SIZE, MODULUS)
 ROOTS = field.powers(OMEGA, SIZE)
 """OMEGA^i, i = 0..4095."""
 
+_ROOTS = field.array(ROOTS)
+
 # Bluestein: jk = (j² + k² - (k-j)²)/2, so the inverse transform is one convolution with THETA^(m²), where
 # THETA² = OMEGA. THETA^(m²) has period 4096 in m, so the convolution is cyclic and half as long as usual.
 _THETA_POWERS = field.powers(pow(7, (MODULUS - 1) // (2 * SIZE), MODULUS), 2 * SIZE)
@@ -77,8 +79,30 @@ def blinding_vanishing_at(point: int) -> int:
     return product
 
 
-def lagrange_at(point: int) -> list[int]:
-    """The values at `point` of the 4096 Lagrange polynomials of H; ZeroDivisionError if the point is in H."""
-    scale = vanishing_at(point) * SCALE % MODULUS
-    inverses = field.batch_inverse([(point - root) % MODULUS for root in ROOTS])
-    return [scale * root % MODULUS * inverse % MODULUS for root, inverse in zip(ROOTS, inverses, strict=True)]
+class Evaluator:
+    """Evaluates columns at one point from their rows; missing rows at the end are zero.
+
+    The barycentric formula: f(x) = (x^n - 1)/n · Σ f_i·ω^i/(x - ω^i). ZeroDivisionError if the point is in H.
+    """
+
+    def __init__(self, point: int) -> None:
+        self._scale = vanishing_at(point) * SCALE % MODULUS
+        self._differences = field.element(point) - _ROOTS
+        self._weights: list[int] = []
+
+    def __call__(self, rows: Sequence[int]) -> int:
+        """The value of the column with these rows."""
+        if len(rows) > len(self._weights):
+            inverses = field.batch_inverse(self._differences[: len(rows)])
+            self._weights = list(map(int, inverses * _ROOTS[: len(rows)]))
+        return self._scale * field.inner_product(rows, self._weights) % MODULUS
+
+    def row(self, index: int) -> int:
+        """The value of the column that is 1 in this row and 0 in all others."""
+        return int(field.element(self._scale) * _ROOTS[index] / self._differences[index])
+
+    def inverses(self, denominators: field.Elements) -> int:
+        """The value of the column with rows 1/denominators[i]."""
+        size = len(denominators)
+        total = field.sum_of_quotients(_ROOTS[:size], denominators * self._differences[:size])
+        return int(field.element(self._scale) * total)

@@ -6,9 +6,11 @@ python-flint objects of the contexts below.
 
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeAlias
 
 import flint
+import numpy as np
+from numpy.typing import NDArray
 
 MODULUS = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 """Order r of the groups, a prime of 255 bits."""
@@ -17,6 +19,10 @@ SCALAR_BYTES = 32
 
 _FIELD = flint.fmpz_mod_ctx(MODULUS)
 _POLYNOMIALS = flint.fmpz_mod_poly_ctx(_FIELD)
+
+
+Elements: TypeAlias = NDArray[np.object_]
+"""A vector of python-flint field elements."""
 
 
 def element(value: int) -> Any:
@@ -49,17 +55,40 @@ def reduce_uniform(data: bytes) -> int:
     return int.from_bytes(data, "little") % MODULUS
 
 
-def batch_inverse(values: Sequence[int]) -> list[int]:
-    """Inverses of all values by one exponentiation (Montgomery's trick); ZeroDivisionError if one is zero."""
-    prefixes = list(accumulate(values, lambda left, right: left * right % MODULUS, initial=1))
-    if prefixes[-1] == 0:
-        raise ZeroDivisionError("zero has no inverse")
-    inverse = pow(prefixes[-1], -1, MODULUS)
-    inverses = [0] * len(values)
-    for index in range(len(values) - 1, -1, -1):
-        inverses[index] = inverse * prefixes[index] % MODULUS
-        inverse = inverse * values[index] % MODULUS
+def array(values: Iterable[int]) -> Elements:
+    """Field elements whose arithmetic is numpy's loops over python-flint's."""
+    return np.array([_FIELD(value) for value in values], dtype=object)
+
+
+def batch_inverse(values: Elements) -> Elements:
+    """Inverses of all elements by one exponentiation; ZeroDivisionError if one is zero.
+
+    Montgomery's trick as a tree: products of pairs upwards, inverses of each half downwards.
+    """
+    levels = [values]
+    while len(levels[-1]) > 1:
+        level = levels[-1]
+        half = len(level) // 2
+        levels.append(np.append(level[0 : 2 * half : 2] * level[1 : 2 * half : 2], level[2 * half :]))
+    inverses = np.array([1 / root for root in levels.pop()], dtype=object)
+    for level in reversed(levels):
+        half = len(level) // 2
+        below = np.empty(len(level), dtype=object)
+        below[0 : 2 * half : 2] = inverses[:half] * level[1 : 2 * half : 2]
+        below[1 : 2 * half : 2] = inverses[:half] * level[0 : 2 * half : 2]
+        below[2 * half :] = inverses[half:]
+        inverses = below
     return inverses
+
+
+def sum_of_quotients(numerators: Elements, denominators: Elements) -> Any:
+    """Σ numerators[i]/denominators[i] by one inversion; ZeroDivisionError if a denominator is zero."""
+    while len(denominators) > 1:
+        half = len(denominators) // 2
+        (a, b), (c, d) = ((x[:half], x[half : 2 * half]) for x in (numerators, denominators))
+        numerators = np.append(a * d + b * c, numerators[2 * half :])
+        denominators = np.append(c * d, denominators[2 * half :])
+    return numerators[0] / denominators[0]
 
 
 def powers(base: int, count: int) -> list[int]:

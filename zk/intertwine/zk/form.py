@@ -1,7 +1,7 @@
 """Polynomials in the form that is cheapest so far: by values on H, by coefficients, or as a sum of both.
 
-Sums and multiples of columns cost little on values; only a product needs coefficients. So a column that occurs
-only linearly is never interpolated by itself.
+Sums and multiples of columns cost little on values; only a product needs coefficients. So a column that
+occurs only linearly is never interpolated by itself.
 """
 
 from functools import cached_property

@@ -1,8 +1,8 @@
 """The glm statement: one step of DP-SGD for a linear or logistic model on an enrolled dataset.
 
-The records of the lot are secret, the residuals are those of the public weights, every record's features have a
-proven norm: one record moves the sum by at most residual_bound·row_bound. Constraints: GLM.md; the arithmetic
-of a step, which prover and participant share, is in `step`.
+The records of the lot are secret, the residuals are those of the public weights, every record's features have
+a proven norm: one record moves the sum by at most residual_bound·row_bound. Constraints: GLM.md; the
+arithmetic of a step, which prover and participant share, is in `step`.
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,9 @@ Every statement module builds an `Instance` from its public inputs, and there al
 start from it.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -95,7 +97,8 @@ class Instance:
 
     def verify(self, proof: bytes) -> None:
         """Every check of a proof; VerificationError names the first that fails."""
-        check_pairings([self.prepare(proof)])
+        if not verifier.pairings_hold(reference_string.load(), [self.prepare(proof)]):
+            raise _unopened()
 
     @property
     def proof_size(self) -> int:
@@ -103,10 +106,37 @@ class Instance:
         return verifier.proof_size(self.circuit)
 
 
-def check_pairings(pairings: Sequence[Pairing]) -> None:
-    """The last check of any number of prepared proofs, at the cost of one; VerificationError if it fails."""
-    if pairings and not verifier.pairings_hold(reference_string.load(), pairings):
-        raise VerificationError("opening_pairing", "the opened values do not belong to the commitments.")
+def verify_all(claims: Sequence[tuple[Instance, bytes]]) -> list[VerificationError | None]:
+    """Verify many proofs together: what is wrong with each, None for those that are valid.
+
+    One pairing check serves all that have passed every other check (error below 2^-127); only if it fails is
+    each checked by itself.
+    """
+    reference = reference_string.load()
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        prepared = list(threads.map(_prepared, claims))
+    pairings = [result for result in prepared if isinstance(result, Pairing)]
+    together = not pairings or verifier.pairings_hold(reference, pairings)
+    verdicts: list[VerificationError | None] = []
+    for result in prepared:
+        if isinstance(result, VerificationError):
+            verdicts.append(result)
+        else:
+            holds = together or verifier.pairings_hold(reference, [result])
+            verdicts.append(None if holds else _unopened())
+    return verdicts
+
+
+def _prepared(claim: tuple[Instance, bytes]) -> Pairing | VerificationError:
+    instance, proof = claim
+    try:
+        return instance.prepare(proof)
+    except VerificationError as error:
+        return error
+
+
+def _unopened() -> VerificationError:
+    return VerificationError("opening_pairing", "the opened values do not belong to the commitments.")
 
 
 def _encoded(value: bytes | int | str) -> bytes:

@@ -1,4 +1,4 @@
-"""Proven noise, shared by the statements that add it: randomness fixed before the beacon, and its constraints.
+"""Proven noise, shared by the statements that add it: randomness fixed before the beacon, its constraints.
 
 A vector of d entries takes ceil(d/4088) pages; page p holds the entries from 4088·p on, one a row. Rows below
 the last entry are ordinary rows with u = b = 0: an honest r is 0 there and gives no noise.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from py_arkworks_bls12381 import G1Point
 
 from intertwine.zk import domain, field, kzg
-from intertwine.zk.circuit import CHUNKS, SUM, Challenges, Circuit, Lookup, common_columns
+from intertwine.zk.circuit import CHUNKS, END, FIRST, SUM, Challenges, Circuit, Lookup
 from intertwine.zk.domain import DATA_ROWS, SIZE
 from intertwine.zk.expression import Cell, Challenge
 from intertwine.zk.field import MODULUS
@@ -29,6 +29,8 @@ from intertwine.zk.transcript import Transcript
 Rows: TypeAlias = Sequence[int]
 Columns: TypeAlias = Mapping[str, Rows]
 Progress: TypeAlias = Callable[[float], None]
+
+_LAST = [*[0] * DATA_ROWS, 1]
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Prover:
         self.reference_string = reference_string
         self.transcript = transcript
         self.witness = dict(witness.early)
-        self.rows: dict[str, Rows] = {**common_columns(), **public({}), **witness.committed}
+        self.rows: dict[str, Rows] = {FIRST: [1], END: _LAST, **public({}), **witness.committed}
         self.challenges: dict[str, int] = {}
         self.satisfied = False
         self._statement = transcript.digest()
@@ -95,7 +97,8 @@ class Prover:
 
     def late_round(self) -> None:
         """Commit to late columns, to the lookups' helpers and to the running sum; then γ."""
-        self.rows |= self.circuit.inverse_tables(self.challenges["alpha"], self.challenges["beta"])
+        tables = self.circuit.table_denominators(self.challenges["alpha"], self.challenges["beta"])
+        self.rows |= {name: list(map(int, field.batch_inverse(rows))) for name, rows in tables.items()}
         self.rows |= self._public(self.challenges)
         self.rows |= self._private.linear(self.challenges)
         for name, rows in self._private.late(self.challenges).items():
@@ -116,11 +119,11 @@ class Prover:
         """Send all evaluations, then v, then one opening at ζ and one at the next row."""
         zeta, circuit = self.challenges["zeta"], self.circuit
         following = zeta * domain.OMEGA % MODULUS
-        here, there = domain.lagrange_at(zeta), domain.lagrange_at(following)
-        self.values_at = {name: field.inner_product(self.rows[name], here) for name in self._known_columns()}
+        here, there = domain.Evaluator(zeta), domain.Evaluator(following)
+        self.values_at = {name: here(self.rows[name]) for name in self._known_columns()}
         for name in circuit.columns:
             self.send_scalar(self.values_at[name])
-        following_sum = field.inner_product(self.rows[SUM], there)
+        following_sum = there(self.rows[SUM])
         linear = self._linear_polynomial(following_sum)
         self.send_scalar(int(linear(zeta)))
         self.send_scalar(following_sum)
@@ -183,8 +186,8 @@ class Prover:
         for value in self.circuit.denominators(group, self.row_leaf):
             numerator = (numerator * value + denominator) % MODULUS
             denominator = denominator * value % MODULUS
-        inverses = field.batch_inverse(self.data_values(denominator))
-        return [a * b % MODULUS for a, b in zip(self.data_values(numerator), inverses, strict=True)]
+        inverses = field.batch_inverse(field.array(self.data_values(denominator)))
+        return [int(a * b) for a, b in zip(self.data_values(numerator), inverses, strict=True)]
 
     def running_sum(self) -> list[int]:
         """Row i is the sum of the steps before it; on row 4088 it is 0 if all lookups and sums hold."""

@@ -13,7 +13,7 @@ from py_arkworks_bls12381 import GT, G1Point
 
 from intertwine.protocols.errors import VerificationError
 from intertwine.zk import domain, field, kzg
-from intertwine.zk.circuit import CHUNKS, SUM, Challenges, Circuit, common_columns
+from intertwine.zk.circuit import CHUNKS, END, FIRST, SUM, Challenges, Circuit
 from intertwine.zk.expression import Cell, Challenge
 from intertwine.zk.field import MODULUS, SCALAR_BYTES
 from intertwine.zk.kzg import POINT_BYTES
@@ -152,10 +152,11 @@ def _identity(
 ) -> tuple[int, dict[str, int]]:
     """K and the factors k_c of the linear columns in N(ζ), public columns evaluated here."""
     zeta, gamma = challenges["zeta"], challenges["gamma"]
-    tables = circuit.inverse_tables(challenges["alpha"], challenges["beta"])
-    lagrange = domain.lagrange_at(zeta)
-    known = {**common_columns(), **public, **tables}
-    values = {name: field.inner_product(rows, lagrange) for name, rows in known.items()} | proof.values
+    evaluate = domain.Evaluator(zeta)
+    values = {name: evaluate(rows) for name, rows in public.items()} | proof.values
+    values |= {FIRST: evaluate.row(0), END: evaluate.row(domain.DATA_ROWS)}
+    for name, denominators in circuit.table_denominators(challenges["alpha"], challenges["beta"]).items():
+        values[name] = evaluate.inverses(denominators)
 
     def leaf(node: Cell | Challenge) -> int:
         if isinstance(node, Challenge):
