@@ -80,7 +80,7 @@ class _Tally:
     def _add(self, plan: Plan, losses: dict[Assurance, Loss]) -> None:
         self.delta = max(self.delta, float(plan.delta))
         if self.slots:
-            losses = _together(self.losses, losses)
+            losses = together(self.losses, losses)
         self.losses, self.slots = losses, self.slots + 1
 
 
@@ -109,7 +109,7 @@ def account(entries: Sequence[Entry], proven: Collection[int]) -> list[PrivacyRo
     return [row for key in sorted(tallies) for row in _rows(tallies, *key)]
 
 
-def _together(before: dict[Assurance, Loss], after: dict[Assurance, Loss]) -> dict[Assurance, Loss]:
+def together(before: dict[Assurance, Loss], after: dict[Assurance, Loss]) -> dict[Assurance, Loss]:
     """The levels that both have, added up; figures for one record at the weaker of their levels."""
     added = {level: before[level] + after[level] for level in before if level in after}
     one, two = (next(level for level in _RECORD if level in losses) for losses in (before, after))
