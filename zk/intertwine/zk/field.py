@@ -4,7 +4,7 @@ Vectors are lists of integers in [0, MODULUS); polynomials and single values tha
 python-flint objects of the contexts below.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any, TypeAlias
 
