@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from deploy.demo.data.simulate import portfolio
-from intertwine.client.participant import ReleaseWork, Vector
+from intertwine.client.openings import Vector
+from intertwine.client.participant import ReleaseWork
 from intertwine.protocols.bundle import Bundle
 from intertwine.protocols.document import Document
 from intertwine.protocols.encoding import encode
@@ -37,8 +38,6 @@ from intertwine.protocols.round import (
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.enrolment import enrol, invite
 from intertwine.server.store import prove_inclusion
-from intertwine.zk import release
-from intertwine.zk.round_proof import statement_for
 from tests.federation import MemoryFederation
 
 SPECIFICATION = Path(__file__).parents[1] / "protocols" / "spec"
@@ -107,11 +106,8 @@ def _run(root: Path) -> MemoryFederation:
 
 
 def _halve_noise(work: ReleaseWork) -> tuple[Vector, bytes]:
-    noise = release.noise(work.opening, work.beacon, work.commit.body.slot.identifier())
-    update = work.gradient + np.round(noise / 2).astype(np.int64)
-    return update, release.prove_unchecked(
-        statement_for(work.plan, work.commit, work.beacon, update), work.opening
-    )
+    update = work.total + np.round(work.noise / 2).astype(np.int64)
+    return update, work.opening.prove_unchecked(work.statement(update))
 
 
 def _enrolment(federation: MemoryFederation) -> dict[str, Document]:

@@ -7,18 +7,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from intertwine.client.dataset_enrolment import Send, enrol_records
+from intertwine.client.datasets import Datasets, Records
+from intertwine.client.identity import Identity
 from intertwine.client.ledger import Ledger
-from intertwine.client.participant import Identity, JoinedTask, Participant, Releaser, honest_release
+from intertwine.client.participant import JoinedTask, Participant, Releaser, honest_release
 from intertwine.models.registry import task as find_task
+from intertwine.models.task import DataBoundTask
 from intertwine.protocols.enrolment import EnrolmentRequest, Invitation
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.signing import SigningKey
+from intertwine.server.datasets import enrol_dataset
 from intertwine.server.enrolment import enrol, invite
 from intertwine.server.export import export_bundle
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.launch import build_plan, launch
 from intertwine.server.rounds import OnReply, RunDriver
 from intertwine.server.store import Store
+from intertwine.zk.dataset import Shape
 
 # Called with participant, kind of request ("commit" or "release") and reply; returns what arrives instead.
 Tamper = Callable[[str, str, bytes], bytes | None]
@@ -33,10 +39,24 @@ def untouched(_participant: str, _kind: str, reply: bytes) -> bytes | None:
 class Member:
     """One enrolled participant."""
 
-    participant: Participant
-    key: SigningKey
+    identity: Identity
+    tasks: dict[str, JoinedTask]
+    releaser: Releaser
     ledger: Ledger
     node: int
+    participant: Participant = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    @property
+    def key(self) -> SigningKey:
+        """Its signing key."""
+        return self.identity.key
+
+    def restart(self) -> None:
+        """The agent's process ends and starts again: only the ledger stays."""
+        self.participant = Participant(self.identity, self.tasks, self.ledger, self.releaser)
 
 
 @dataclass
@@ -77,9 +97,29 @@ class MemoryFederation:
         }
         folder = self.root / name
         folder.mkdir()
-        ledger = Ledger(folder / "ledger.db")
-        self.members[name] = Member(Participant(identity, tasks, ledger, releaser), key, ledger, node)
-        return self.members[name]
+        member = Member(identity, tasks, releaser, Ledger(folder / "ledger.db"), node)
+        self.members[name] = member
+        return member
+
+    def enrol_records(self, name: str, task: str, send: Send | None = None) -> int:
+        """Let a participant enrol its records of a task; returns how many were new."""
+        member, joined = self.members[name], self.members[name].tasks[task]
+        definition = joined.task
+        assert isinstance(definition, DataBoundTask)
+        features, labels = definition.dataset(joined.records)
+        shape = Shape(definition.columns, definition.row_bound, definition.label)
+        records = Records(features, labels, shape, definition.record_norm)
+        return enrol_records(
+            Datasets(member.ledger), member.identity, task, records, send or self.sender(name)
+        )
+
+    def sender(self, name: str) -> Send:
+        """Carries a participant's dataset envelope to the coordinator."""
+
+        def send(envelope: bytes) -> None:
+            enrol_dataset(self.store, self.store.participant(name), envelope)
+
+        return send
 
     def plan(self, task: str, run: str, **choices: object) -> Plan:
         """A plan from the task's recipe."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.data.simulate import portfolio
+from intertwine.client.budget import spent
 from intertwine.protocols.checkpoint import Checkpoint, sign_checkpoint
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import CommitEntry
@@ -28,6 +28,7 @@ from intertwine.protocols.round import (
 )
 from intertwine.protocols.signing import SigningKey
 from tests.federation import Member, MemoryFederation
+from tests.toy import write_points
 
 NONCE = b"n" * 32
 
@@ -88,21 +89,19 @@ class Coordinator:
 
 
 @pytest.fixture
-def portfolio_file(tmp_path: Path) -> Path:
-    path = tmp_path / "portfolio.csv"
-    path.write_text(portfolio("alder", 200, seed=5))
-    return path
+def points_file(tmp_path: Path, toy: str) -> Path:
+    return write_points(tmp_path / "points.csv", 30, seed=5)
 
 
 @pytest.fixture
-def coordinator(tmp_path: Path, portfolio_file: Path) -> Coordinator:
-    return _coordinator(tmp_path, portfolio_file, 10.0)
+def coordinator(tmp_path: Path, points_file: Path) -> Coordinator:
+    return _coordinator(tmp_path, points_file, 10.0)
 
 
 def _coordinator(root: Path, file: Path, max_epsilon: float) -> Coordinator:
     federation = MemoryFederation(root)
-    member = federation.add("alder", {"risk": file}, max_epsilon=max_epsilon)
-    plan = federation.plan("risk", "one", rounds=2)
+    member = federation.add("alder", {"toy": file}, max_epsilon=max_epsilon)
+    plan = federation.plan("toy", "one", rounds=2)
     return Coordinator(federation, member, plan, federation.store.blob(plan.initial))
 
 
@@ -115,7 +114,7 @@ def test_a_repeated_request_gets_the_same_bytes(coordinator: Coordinator) -> Non
     release = handle(coordinator.release_request(commit))
     assert handle(coordinator.release_request(commit)) == release
     assert Signed[Release].decode(Envelope.from_bytes(release, (1 << 20, 1 << 20)).document).kind == "Release"
-    assert len(coordinator.member.ledger.released("risk")) == 1
+    assert len(coordinator.member.ledger.released("toy")) == 1
 
 
 def test_the_ledger_is_private_and_forgets_the_secrets_of_a_release(coordinator: Coordinator) -> None:
@@ -204,8 +203,8 @@ def test_a_plan_that_is_not_ours(
 
 def test_a_plan_that_changes_during_its_run(coordinator: Coordinator) -> None:
     coordinator.committed()
-    changed = coordinator.plan.model_copy(update={"sigma": 50})
-    identity = RoundId(deployment=changed.deployment, run="one", task="risk", number=2)
+    changed = coordinator.plan.model_copy(update={"sigma": 100})
+    identity = RoundId(deployment=changed.deployment, run="one", task="toy", number=2)
     assert "request_plan" in coordinator.reason(coordinator.commit_request(plan=changed, round=identity))
 
 
@@ -232,21 +231,21 @@ def test_garbage_is_not_answered(coordinator: Coordinator, message: bytes) -> No
 
 
 def test_a_plan_beyond_the_limit_is_refused_before_anything_is_spent(
-    tmp_path: Path, portfolio_file: Path
+    tmp_path: Path, points_file: Path
 ) -> None:
-    coordinator = _coordinator(tmp_path, portfolio_file, max_epsilon=3.0)
+    coordinator = _coordinator(tmp_path, points_file, max_epsilon=3.0)
     reason = coordinator.reason(coordinator.commit_request())
     assert "limit of 3" in reason
-    assert coordinator.member.ledger.spent("risk") == []
+    assert spent(coordinator.member.ledger, "toy") == []
 
 
-def test_an_open_slot_of_another_run_counts_against_the_limit(tmp_path: Path, portfolio_file: Path) -> None:
-    coordinator = _coordinator(tmp_path, portfolio_file, max_epsilon=4.5)
+def test_an_open_slot_of_another_run_counts_against_the_limit(tmp_path: Path, points_file: Path) -> None:
+    coordinator = _coordinator(tmp_path, points_file, max_epsilon=4.5)
     commit = coordinator.committed()  # the first of two rounds, which together cost 4.26
-    coordinator.plan = coordinator.federation.plan("risk", "two", rounds=2)
+    coordinator.plan = coordinator.federation.plan("toy", "two", rounds=2)
     assert "limit of 4.5" in coordinator.reason(coordinator.commit_request())
     coordinator.member.participant.handle(coordinator.release_request(commit))
-    assert len(coordinator.member.ledger.released("risk")) == 1
+    assert len(coordinator.member.ledger.released("toy")) == 1
 
 
 def test_a_full_disk_loses_nothing_and_sends_nothing(coordinator: Coordinator) -> None:
@@ -255,7 +254,7 @@ def test_a_full_disk_loses_nothing_and_sends_nothing(coordinator: Coordinator) -
         session.connection().exec_driver_sql("PRAGMA max_page_count = 1")
     reason = coordinator.reason(coordinator.release_request(commit))
     assert "full" in reason
-    assert coordinator.member.ledger.released("risk") == []
+    assert coordinator.member.ledger.released("toy") == []
     with coordinator.member.ledger.transaction() as session:
         session.connection().exec_driver_sql("PRAGMA max_page_count = 1000000")
     reply = coordinator.member.participant.handle(coordinator.release_request(commit))

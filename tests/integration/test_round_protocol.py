@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.data.simulate import portfolio
 from deploy.demo.dishonest import cheat_in
-from intertwine.client.participant import ReleaseWork, Vector, honest_release
+from intertwine.client.budget import spent
+from intertwine.client.openings import Vector
+from intertwine.client.participant import ReleaseWork, honest_release
 from intertwine.protocols.accounting import Assurance
 from intertwine.protocols.entries import (
     CommitEntry,
@@ -27,18 +28,17 @@ from intertwine.server.closing import end_run
 from intertwine.server.rounds import OnReply
 from intertwine.zk.audit import verify_bundle
 from tests.federation import MemoryFederation
+from tests.toy import write_points
 
 Make = Callable[..., MemoryFederation]
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Callable[[str], dict[str, Path]]:
-    """A simulated portfolio for a participant."""
+def data(tmp_path: Path, toy: str) -> Callable[[str], dict[str, Path]]:
+    """Invented records for a participant."""
 
     def write(name: str) -> dict[str, Path]:
-        path = tmp_path / f"{name}.csv"
-        path.write_text(portfolio(name, 300, seed=len(name)))
-        return {"risk": path}
+        return {toy: write_points(tmp_path / f"{name}.csv", 30, seed=len(name))}
 
     return write
 
@@ -58,17 +58,17 @@ def entries(federation: MemoryFederation, kind: type[Entry]) -> list[Entry]:
 
 
 def test_an_honest_run_is_published_and_passes_the_audit(pair: MemoryFederation) -> None:
-    pair.execute(pair.plan("risk", "two-rounds", rounds=2))
+    pair.execute(pair.plan("toy", "two-rounds", rounds=2))
 
     assert [entry.accepted for entry in entries(pair, ModelEntry)] == [["alder", "birch-co"]] * 2
     assert len(entries(pair, Publication)) == 1
     assert pair.store.run("two-rounds").state == "finished"
     verdict = verify_bundle(pair.bundle(), pair.store.deployment)
     assert verdict.passed
-    spent = {row.assurance: row.guarantee for row in pair.members["alder"].ledger.spent("risk")}
+    costs = {row.assurance: row.guarantee for row in spent(pair.members["alder"].ledger, "toy")}
     audited = {row.assurance: row.guarantee for row in verdict.privacy if row.participant == "alder"}
-    assert spent == audited
-    assert set(spent) == {Assurance.PROVEN_PARTICIPANT, Assurance.ATTESTED_RECORD}
+    assert costs == audited
+    assert set(costs) == {Assurance.PROVEN_PARTICIPANT, Assurance.ATTESTED_RECORD}
 
 
 def test_a_participant_that_halves_its_noise_is_rejected_and_the_round_goes_on(
@@ -77,7 +77,7 @@ def test_a_participant_that_halves_its_noise_is_rejected_and_the_round_goes_on(
     federation = MemoryFederation(tmp_path)
     federation.add("honest", data("honest"))
     federation.add("cheater", data("cheater"), releaser=cheat_in("one"))
-    federation.execute(federation.plan("risk", "one", quorum=1))
+    federation.execute(federation.plan("toy", "one", quorum=1))
 
     outcomes = {
         entry.slot.participant: (entry.verdict, entry.check) for entry in entries(federation, Outcome)
@@ -102,7 +102,7 @@ def test_a_proof_of_the_wrong_length_is_rejected_by_name(
     federation = MemoryFederation(tmp_path)
     federation.add("short", data("short"), releaser=truncated)
     with pytest.raises(FederationError, match="quorum"):
-        federation.execute(federation.plan("risk", "one"))
+        federation.execute(federation.plan("toy", "one"))
     (outcome,) = entries(federation, Outcome)
     assert (outcome.verdict, outcome.check) == ("rejected", "proof_length")
 
@@ -110,7 +110,7 @@ def test_a_proof_of_the_wrong_length_is_rejected_by_name(
 def test_a_round_below_its_quorum_fails_loudly_and_leaves_the_model(pair: MemoryFederation) -> None:
     pair.tamper = lambda name, kind, reply: None
     with pytest.raises(FederationError, match="quorum is 2"):
-        pair.execute(pair.plan("risk", "silent"))
+        pair.execute(pair.plan("toy", "silent"))
     assert entries(pair, ModelEntry) == []
     (failure,) = entries(pair, Failure)
     assert "0 commits" in failure.reason
@@ -119,7 +119,7 @@ def test_a_round_below_its_quorum_fails_loudly_and_leaves_the_model(pair: Memory
 
 def test_a_commit_without_a_release_is_an_abort_and_the_others_go_on(pair: MemoryFederation) -> None:
     pair.tamper = lambda name, kind, reply: None if (name, kind) == ("alder", "release") else reply
-    pair.execute(pair.plan("risk", "aborted", quorum=1))
+    pair.execute(pair.plan("toy", "aborted", quorum=1))
     outcomes = {entry.slot.participant: entry.verdict for entry in entries(pair, Outcome)}
     assert outcomes == {"alder": "aborted", "birch-co": "accepted"}
     assert verify_bundle(pair.bundle(), pair.store.deployment).passed
@@ -128,13 +128,13 @@ def test_a_commit_without_a_release_is_an_abort_and_the_others_go_on(pair: Memor
 def test_a_release_for_a_closed_round_is_refused(pair: MemoryFederation) -> None:
     replies: dict[tuple[str, str], bytes] = {}
     pair.tamper = lambda name, kind, reply: replies.setdefault((name, kind), reply)
-    pair.execute(pair.plan("risk", "first"))
+    pair.execute(pair.plan("toy", "first"))
 
     def replay(name: str, kind: str, reply: bytes) -> bytes:
         return replies[name, kind] if (name, kind) == ("alder", "release") else reply
 
     pair.tamper = replay
-    pair.execute(pair.plan("risk", "second", quorum=1))
+    pair.execute(pair.plan("toy", "second", quorum=1))
     second = [entry for entry in entries(pair, Outcome) if entry.slot.round.run == "second"]
     assert {entry.slot.participant: entry.verdict for entry in second} == {
         "alder": "aborted",
@@ -200,7 +200,7 @@ def test_a_bad_commit_never_reaches_the_log(
 ) -> None:
     pair.tamper = attack(pair)
     with pytest.raises(FederationError, match="quorum"):
-        pair.execute(pair.plan("risk", "attacked"))
+        pair.execute(pair.plan("toy", "attacked"))
     assert len(entries(pair, CommitEntry)) == accepted
     assert entries(pair, ReleaseEntry) == []
 
@@ -208,15 +208,15 @@ def test_a_bad_commit_never_reaches_the_log(
 def test_launching_checks_the_whole_plan_before_anything_starts(pair: MemoryFederation) -> None:
     before = pair.store.entries()
     with pytest.raises(InputError, match="dimension"):
-        pair.plan("risk", "other-model", dimension=1361)
+        pair.plan("toy", "other-model", dimension=1361)
     with pytest.raises(InputError, match="nobody"):
-        pair.plan("risk", "stranger", participants=["alder", "nobody"])
+        pair.plan("toy", "stranger", participants=["alder", "nobody"])
     with pytest.raises(InputError, match="sigma"):
-        pair.plan("risk", "weak", sigma=3)
+        pair.plan("toy", "weak", sigma=3)
     with pytest.raises(InputError, match="quorum"):
-        pair.plan("risk", "large", quorum=5)
+        pair.plan("toy", "large", quorum=5)
     with pytest.raises(InputError, match="unknown_field"):
-        pair.plan("risk", "typo", unknown_field=1)
+        pair.plan("toy", "typo", unknown_field=1)
     assert pair.store.entries() == before
 
 
@@ -231,7 +231,7 @@ def test_a_second_commit_for_a_slot_is_refused(pair: MemoryFederation) -> None:
         return exchange(requests, timeout_s, repeat)
 
     pair.exchange = twice  # type: ignore[method-assign]
-    pair.execute(pair.plan("risk", "twice"))
+    pair.execute(pair.plan("toy", "twice"))
     assert (
         len(entries(pair, CommitEntry))
         == len(entries(pair, ReleaseEntry))
@@ -250,7 +250,7 @@ def test_a_run_that_dies_between_release_and_outcome_is_closed_completely(pair: 
     def kill(*_arguments: object) -> None:
         raise Killed
 
-    plan = pair.plan("risk", "killed")
+    plan = pair.plan("toy", "killed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("intertwine.server.rounds.verify_release", kill)
         with pytest.raises(Killed):

@@ -5,22 +5,25 @@ import logging
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from intertwine.client.budget import Spent, release_costs, spent
+from intertwine.client.dataset_cli import dataset
 from intertwine.client.enrol import enrol
 from intertwine.client.home import Home
-from intertwine.client.ledger import Ledger, SlotRow, Spent
+from intertwine.client.ledger import Ledger, SlotRow
 from intertwine.client.predict import predict as make_prediction
 from intertwine.client.run import run_agent
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.errors import InputError
 
 app = typer.Typer(help="Take part: enrol, run rounds, see the budget, predict.", no_args_is_help=True)
+app.add_typer(dataset, name="dataset")
 console = Console()
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -61,8 +64,8 @@ def budget(home: HomeOption = _DEFAULT_HOME, as_json: JsonOption = False) -> Non
         return
     table = Table("task", "protects", "assurance", "releases", "epsilon", "delta", "limit")
     for name, chosen in opened.settings.tasks.items():
-        for spent in ledger.spent(name):
-            table.add_row(*_budget_row(name, spent, chosen.max_epsilon))
+        for cost in spent(ledger, name):
+            table.add_row(*_budget_row(name, cost, chosen.max_epsilon))
     if not table.row_count:
         console.print("Nothing has been released yet; nothing is spent.")
         return
@@ -70,7 +73,7 @@ def budget(home: HomeOption = _DEFAULT_HOME, as_json: JsonOption = False) -> Non
     console.print(
         "Adjacency: zero-out. [bold]proven[/] figures rest on proofs that anyone can check, "
         "[bold]attested[/] ones on this agent's own clipping of each record. "
-        "The limit applies to the attested figure."
+        "The limit applies to what one record has spent."
     )
 
 
@@ -127,26 +130,24 @@ def _data_files(values: list[str]) -> dict[str, Path]:
     return files
 
 
-def _release(row: SlotRow) -> dict[str, str | int | float]:
+def _release(row: SlotRow) -> dict[str, Any]:
     return {
         "run": row.run,
         "task": row.task,
         "round": row.number,
         "prove_s": row.prove_s,
-        "participant_rho": row.participant_rho,
-        "record_rho": row.record_rho,
-        "delta": row.delta,
+        "epsilon": {level.value: cost.epsilon for level, cost in release_costs(row).items()},
     }
 
 
-def _budget_row(name: str, spent: Spent, limit: float) -> tuple[str, ...]:
-    by_record = spent.assurance.value.endswith("record")
+def _budget_row(name: str, cost: Spent, limit: float) -> tuple[str, ...]:
+    by_record = cost.assurance.value.endswith("record")
     return (
         name,
         find_task(name).record if by_record else "this participant as a whole",
-        spent.assurance.value,
-        str(spent.releases),
-        f"{spent.guarantee.epsilon:.2f}",
-        f"{spent.guarantee.delta:g}",
+        cost.assurance.value,
+        str(cost.releases),
+        f"{cost.guarantee.epsilon:.2f}",
+        f"{cost.guarantee.delta:g}",
         f"{limit:g}" if by_record else "",
     )

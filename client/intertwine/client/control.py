@@ -32,6 +32,7 @@ def request(
     body: bytes | None = None,
     token: str = "",
     limit: int = MAX_ANSWER_BYTES,
+    timeout_s: float = TIMEOUT_S,
 ) -> bytes:
     """Send one request and return the answer's body, at most `limit` bytes.
 
@@ -41,7 +42,7 @@ def request(
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
         with (
-            httpx.Client(verify=context, timeout=TIMEOUT_S) as client,
+            httpx.Client(verify=context, timeout=timeout_s) as client,
             client.stream(method, url, content=body, headers=headers) as answer,
         ):
             data = _bounded(answer, limit)

@@ -5,7 +5,7 @@ signing.key     Ed25519 key of our commits and releases (0600)
 node.key        ECDSA P-384 key of our Flower SuperNode (0600), with node.key.pub
 access.token    secret towards the control plane (0600)
 ca.crt          the coordinator's CA, pinned at enrolment
-ledger.db       every slot we took part in, and what it cost
+ledger.db       every slot we took part in, what it cost, and every record that we enrolled (0600)
 models/         published models that we downloaded and checked
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from intertwine.client.identity import Identity
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.settings import read_settings
 from intertwine.protocols.signing import SigningKey
@@ -73,6 +74,12 @@ class Home:
     def settings(self) -> AgentSettings:
         """The settings as the file has them now."""
         return read_settings(self.settings_file, AgentSettings)
+
+    @property
+    def identity(self) -> Identity:
+        """Who we are, and whom we trust."""
+        settings = self.settings
+        return Identity(settings.participant, settings.deployment, settings.log_origin, self.signing_key)
 
     @property
     def signing_key_file(self) -> Path:

@@ -1,4 +1,4 @@
-"""The agent's own record of every slot: what it committed to, what it released, what that cost.
+"""The agent's own record: every slot it took part in, and every dataset that it enrolled.
 
 It works whatever the coordinator says of history. A slot is written before its commit leaves the agent,
 and its cost is written before its release does; each slot has one commit and one release.
@@ -6,24 +6,31 @@ and its cost is written before its release does; each slot has one commit and on
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import LargeBinary, create_engine, event, select
+from sqlalchemy import JSON, ForeignKey, LargeBinary, create_engine, event, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from intertwine.protocols.accounting import Assurance, Guarantee, guarantee
-from intertwine.protocols.errors import InputError
+from intertwine.protocols.errors import BudgetError, InputError
 from intertwine.protocols.files import write_private
+from intertwine.protocols.mechanism import Label
+
+MAX_PROOFS = 3
+"""Distinct proofs for one commit: each opens its columns once more, and their blinding is finite."""
 
 
 class _Base(DeclarativeBase):
-    """Declarative base of the table below."""
+    """Declarative base of the tables below."""
 
 
 class SlotRow(_Base):
-    """One slot. `seed` and `gradient` are secret, and wiped once the release exists."""
+    """One slot.
+
+    seed, gradient: secret, and wiped once the release exists. gradient is empty for data-bound statements.
+    values: the parameter vector that the digest `parameters` names, kept while the release needs it.
+    proven: digests of the contexts under which a proof was begun.
+    """
 
     __tablename__ = "slots"
 
@@ -34,26 +41,50 @@ class SlotRow(_Base):
     plan: Mapped[bytes] = mapped_column(LargeBinary)
     nonce_digest: Mapped[str]
     parameters: Mapped[str]
+    values: Mapped[bytes] = mapped_column(LargeBinary)
     seed: Mapped[bytes] = mapped_column(LargeBinary)
     gradient: Mapped[bytes] = mapped_column(LargeBinary)
     commit: Mapped[bytes] = mapped_column(LargeBinary)
+    proven: Mapped[list[str]] = mapped_column(JSON, default=list)
     beacon: Mapped[str] = mapped_column(default="")
     release: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
-    delta: Mapped[float]
-    participant_rho: Mapped[float]
-    record_rho: Mapped[float]
-    eta: Mapped[float]
     prove_s: Mapped[float] = mapped_column(default=0.0)
 
 
-@dataclass(frozen=True)
-class Spent:
-    """What one task has cost so far, at one level of assurance."""
+class DatasetRow(_Base):
+    """One dataset document of a task, enrolled or still being made.
 
-    task: str
-    assurance: Assurance
-    releases: int
-    guarantee: Guarantee
+    seed, features, labels: secret. features and labels are little-endian 16-bit integers, labels empty if
+    there are none. record_norm: the real norm that row_bound stands for. digest: of `document`, the
+    Signed[Dataset]; both are empty until every page is proven. enrolled: the coordinator has accepted it.
+    """
+
+    __tablename__ = "datasets"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task: Mapped[str]
+    sequence: Mapped[int]
+    previous: Mapped[str]
+    columns: Mapped[int]
+    row_bound: Mapped[int]
+    label: Mapped[Label]
+    record_norm: Mapped[str]
+    seed: Mapped[bytes] = mapped_column(LargeBinary)
+    features: Mapped[bytes] = mapped_column(LargeBinary)
+    labels: Mapped[bytes] = mapped_column(LargeBinary)
+    document: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+    digest: Mapped[str] = mapped_column(default="", index=True)
+    enrolled: Mapped[bool] = mapped_column(default=False)
+
+
+class DatasetPageRow(_Base):
+    """One proven page of a dataset document; `page` counts from 0."""
+
+    __tablename__ = "dataset_pages"
+
+    dataset: Mapped[int] = mapped_column(ForeignKey(DatasetRow.id, ondelete="CASCADE"), primary_key=True)
+    page: Mapped[int] = mapped_column(primary_key=True)
+    proof: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Ledger:
@@ -88,6 +119,23 @@ class Ledger:
         with self.transaction() as session:
             session.add(row)
 
+    def begin_proof(self, slot: str, context: str) -> None:
+        """Count a proof before it is made: `context` is the digest of what it is bound to.
+
+        The same context again is the same proof. BudgetError for one distinct context too many: another
+        proof would wear out the blinding that hides what the slot's commitments are to.
+        """
+        with self.transaction() as session:
+            row = session.get_one(SlotRow, slot)
+            if context in row.proven:
+                return
+            if len(row.proven) >= MAX_PROOFS:
+                raise BudgetError(
+                    f"the slot's commitments have served {MAX_PROOFS} proofs already.",
+                    "Let this slot fail; the next one has new commitments.",
+                )
+            row.proven = [*row.proven, context]
+
     def release(self, slot: str, beacon: str, release: bytes, prove_s: float) -> None:
         """Record the one release of a slot, and its cost, before it is sent; its secrets are wiped.
 
@@ -96,7 +144,7 @@ class Ledger:
         with self.transaction() as session:
             row = session.get_one(SlotRow, slot)
             row.beacon, row.release, row.prove_s = beacon, release, prove_s
-            row.seed = row.gradient = b""
+            row.seed = row.gradient = row.values = b""
 
     def first_plan(self, run: str) -> bytes | None:
         """The plan under which the agent first took part in this run."""
@@ -113,21 +161,7 @@ class Ledger:
         """Every released slot of a task: what counts as spent."""
         return [row for row in self.slots(task) if row.release]
 
-    def spent(self, task: str) -> list[Spent]:
-        """The task's cost: proven for the whole participant, attested for each record."""
-        rows = self.released(task)
-        if not rows:
-            return []
-        delta, eta = max(row.delta for row in rows), sum(row.eta for row in rows)
-        levels = {
-            Assurance.PROVEN_PARTICIPANT: sum(row.participant_rho for row in rows),
-            Assurance.ATTESTED_RECORD: sum(row.record_rho for row in rows),
-        }
-        return [
-            Spent(task, assurance, len(rows), guarantee(rho, delta, eta)) for assurance, rho in levels.items()
-        ]
-
 
 def _configure(connection: object, _record: object) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]

@@ -7,15 +7,17 @@ Requests and replies are bytes; the transport is somebody else's. Checks before 
  3 request_task        we joined the task, and its model is the one we have installed
  4 request_plan        the plan is the one under which this run began
  5 request_parameters  the attached parameters have the digest and dimension that were signed
- 6 budget              all remaining rounds together stay within our own limit
- 7 second_commit       the slot is new, or the request is the very one we answered before
+ 6 request_dataset     our enrolled records have the form that a data-bound plan asks for
+ 7 budget              all remaining rounds together stay within our own limit
+ 8 second_commit       the slot is new, or the request is the very one we answered before
 
 and before a release:
 
- 8 release_slot        we committed to this slot
- 9 beacon_nonce        the nonce is the one that was committed to before our commit
-10 beacon_log          a checkpoint of the pinned log covers our commit
-11 second_beacon       the slot has not been released under another beacon
+ 9 release_slot        we committed to this slot
+10 beacon_nonce        the nonce is the one that was committed to before our commit
+11 beacon_log          a checkpoint of the pinned log covers our commit
+12 second_beacon       the slot has not been released under another beacon
+13 proof count         the slot's commitments have not served three proofs under other beacons already
 """
 
 import logging
@@ -28,15 +30,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from intertwine.client.budget import check_budget
+from intertwine.client.datasets import EnrolledDatasets
+from intertwine.client.identity import Identity
 from intertwine.client.ledger import Ledger, SlotRow
-from intertwine.models.task import Clipping, Task
-from intertwine.protocols.accounting import epsilon
+from intertwine.client.openings import Opening, Vector, open_commit
+from intertwine.models.task import Clipping, ReleaseTask, Task
 from intertwine.protocols.aggregation import parameters_from_bytes, update_from_bytes, update_to_bytes
 from intertwine.protocols.checkpoint import open_checkpoint
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import CommitEntry
 from intertwine.protocols.envelope import Envelope
-from intertwine.protocols.errors import BudgetError, InputError, IntertwineError, VerificationError
+from intertwine.protocols.errors import InputError, IntertwineError, VerificationError
+from intertwine.protocols.mechanism import ReleaseMechanism
 from intertwine.protocols.merkle import leaf_hash, verify_inclusion
 from intertwine.protocols.plan import MAX_DIMENSION, Plan
 from intertwine.protocols.round import (
@@ -47,28 +53,15 @@ from intertwine.protocols.round import (
     ReleaseRequest,
     Signed,
     Slot,
+    StatementContext,
     derive_beacon,
     kind_of,
     model_digest,
 )
-from intertwine.protocols.signing import SigningKey
-from intertwine.zk import release
-from intertwine.zk.round_proof import statement_for
-from intertwine.zk.sampler import total_variation
+from intertwine.zk.dataset_proof import Chain
+from intertwine.zk.round_proof import Statement, statement_for
 
 _log = logging.getLogger(__name__)
-
-Vector = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who we are, and whom we trust."""
-
-    participant: str
-    deployment: str
-    log_origin: str
-    key: SigningKey
 
 
 @dataclass(frozen=True)
@@ -82,13 +75,31 @@ class JoinedTask:
 
 @dataclass(frozen=True)
 class ReleaseWork:
-    """Everything that a release is made from."""
+    """Everything that a release is made from.
+
+    total, noise: g and z, shape (plan.dimension,). chain: the dataset that the commit names, if any.
+    """
 
     plan: Plan
     commit: Signed[Commit]
-    gradient: Vector
-    opening: release.Opening
     beacon: bytes
+    parameters: NDArray[np.float64]
+    chain: Chain | None
+    opening: Opening
+
+    @property
+    def total(self) -> Vector:
+        """g: what the plan asks for, without noise."""
+        return self.opening.total(self.beacon, self.commit.body.slot.identifier())
+
+    @property
+    def noise(self) -> Vector:
+        """z: the noise that commit and beacon determine."""
+        return self.opening.noise(self.beacon, self.commit.body.slot.identifier())
+
+    def statement(self, update: Vector) -> Statement:
+        """What a proof of this update is about."""
+        return statement_for(self.plan, self.commit, self.beacon, update, self.parameters, self.chain)
 
 
 # Makes the update u and its proof.
@@ -96,11 +107,9 @@ Releaser = Callable[[ReleaseWork], tuple[Vector, bytes]]
 
 
 def honest_release(work: ReleaseWork) -> tuple[Vector, bytes]:
-    """u = g + z with the noise that commit and beacon determine, and the proof of it."""
-    noise = release.noise(work.opening, work.beacon, work.commit.body.slot.identifier())
-    update = work.gradient + noise
-    statement = statement_for(work.plan, work.commit, work.beacon, update)
-    return update, release.prove(statement, work.opening)
+    """u = g + z, and the proof of it."""
+    update = work.total + work.noise
+    return update, work.opening.prove(work.statement(update))
 
 
 class Participant:
@@ -116,6 +125,7 @@ class Participant:
         self._identity = identity
         self._tasks = tasks
         self._ledger = ledger
+        self._datasets = EnrolledDatasets(ledger)
         self._releaser = releaser
 
     def handle(self, message: bytes) -> bytes:
@@ -151,26 +161,33 @@ class Participant:
             return _repeat_commit(known, request)
         (parameters,) = envelope.expect(1)
         joined = self._check(request, parameters)
-        plan = request.plan
-        clipping = Clipping(float(plan.record_norm), plan.record_bound, plan.update_bound)
+        plan, seed = request.plan, secrets.token_bytes(32)
         values = parameters_from_bytes(parameters, plan.dimension)
-        gradient = joined.task.update(values, joined.records, clipping)
-        seed = secrets.token_bytes(32)
-        commitments = release.commit(gradient, plan.sigma, seed).commitments
+        gradient = _gradient(plan, joined, values)
+        head = self._datasets.head(plan)
+        opening = self._open(plan, seed, gradient, values, head)
         commit = Commit(
             slot=slot,
             plan=plan.digest(),
             parameters=request.parameters,
-            randomness=[point.hex() for point in commitments.randomness],
-            gradient=[point.hex() for point in commitments.gradient],
+            randomness=[point.hex() for point in opening.randomness],
+            gradient=[point.hex() for point in opening.gradient],
+            dataset=head,
+            lot=[point.hex() for point in opening.lot],
         )
         signed = Signed[Commit].create(commit, self._identity.key).encode()
-        self._ledger.commit(_slot_row(request, slot, seed, gradient, signed))
+        self._ledger.commit(_slot_row(request, slot, parameters, seed, gradient, signed))
         _log.info("%s round %d: committed", slot.round.run, slot.round.number)
         return Envelope(signed).to_bytes()
 
+    def _open(
+        self, plan: Plan, seed: bytes, gradient: Vector | None, parameters: NDArray[np.float64], head: str
+    ) -> Opening:
+        dataset = self._datasets.opening(head) if head else None
+        return open_commit(plan, seed, gradient=gradient, parameters=parameters, dataset=dataset)
+
     def _check(self, request: CommitRequest, parameters: bytes) -> JoinedTask:
-        """Checks 2 to 6."""
+        """Checks 2 to 7."""
         plan, identity = request.plan, request.round
         mine = (self._identity.deployment, plan.run, plan.task)
         if (
@@ -190,19 +207,9 @@ class Participant:
             raise VerificationError("request_plan", "the run began under another plan.")
         if sha256(parameters) != request.parameters:
             raise VerificationError("request_parameters", "the parameters are not those that were signed.")
-        self._check_budget(plan, identity.number, joined)
+        self._datasets.check(plan)
+        check_budget(self._ledger, plan, identity.number, joined.max_epsilon)
         return joined
-
-    def _check_budget(self, plan: Plan, number: int, joined: JoinedTask) -> None:
-        rows = self._ledger.slots(plan.task)
-        rho = sum(row.record_rho for row in rows) + (plan.rounds - number + 1) * plan.record_rho()
-        delta = max([float(plan.delta), *(row.delta for row in rows)])
-        total = epsilon(rho, delta)
-        if total > joined.max_epsilon:
-            raise BudgetError(
-                f"the rest of run {plan.run!r} would bring task {plan.task!r} to epsilon {total:.2f}, "
-                f"above this participant's limit of {joined.max_epsilon:g}."
-            )
 
     # Release
 
@@ -216,18 +223,25 @@ class Participant:
             if row.beacon != beacon.hex():
                 raise VerificationError("second_beacon", "the slot was released under another beacon.")
             return row.release
-        gradient = update_from_bytes(row.gradient, plan.dimension)
-        opening = release.commit(gradient, plan.sigma, row.seed)
+        self._ledger.begin_proof(row.slot, StatementContext.create(plan, commit, beacon).digest())
         started = time.perf_counter()
-        update, proof = self._releaser(ReleaseWork(plan, commit, gradient, opening, beacon))
+        update, proof = self._releaser(self._work(row, plan, commit, beacon))
         seconds = time.perf_counter() - started
         reply = self._sign_release(commit, beacon, update_to_bytes(update), proof)
         self._ledger.release(row.slot, beacon.hex(), reply, seconds)
         _log.info("%s round %d: released, proved in %.2f s", row.run, row.number, seconds)
         return reply
 
+    def _work(self, row: SlotRow, plan: Plan, commit: Signed[Commit], beacon: bytes) -> ReleaseWork:
+        parameters = parameters_from_bytes(row.values, plan.dimension)
+        gradient = update_from_bytes(row.gradient, plan.dimension) if row.gradient else None
+        head = commit.body.dataset
+        opening = self._open(plan, row.seed, gradient, parameters, head)
+        chain = self._datasets.public(head) if head else None
+        return ReleaseWork(plan, commit, beacon, parameters, chain, opening)
+
     def _check_beacon(self, order: ReleaseRequest, row: SlotRow, commit: Signed[Commit]) -> bytes:
-        """Checks 9 and 10; returns the beacon."""
+        """Checks 10 and 11; returns the beacon."""
         nonce = bytes.fromhex(order.nonce)
         if sha256(nonce) != row.nonce_digest:
             raise VerificationError("beacon_nonce", "the nonce was not committed to before our commit.")
@@ -248,7 +262,19 @@ class Participant:
         return Envelope(Signed[Release].create(body, self._identity.key).encode(), (update, proof)).to_bytes()
 
 
-def _slot_row(request: CommitRequest, slot: Slot, seed: bytes, gradient: Vector, commit: bytes) -> SlotRow:
+def _gradient(plan: Plan, joined: JoinedTask, parameters: NDArray[np.float64]) -> Vector | None:
+    """The participant's own update, for a release; a data-bound plan's follows from the records."""
+    if not isinstance(plan.mechanism, ReleaseMechanism):
+        return None
+    if not isinstance(joined.task, ReleaseTask):
+        raise VerificationError("request_task", f"task {plan.task!r} trains on enrolled records only.")
+    clipping = Clipping(float(plan.record_norm), plan.record_bound, plan.mechanism.update_bound)
+    return joined.task.update(parameters, joined.records, clipping)
+
+
+def _slot_row(
+    request: CommitRequest, slot: Slot, parameters: bytes, seed: bytes, gradient: Vector | None, commit: bytes
+) -> SlotRow:
     plan = request.plan
     return SlotRow(
         slot=slot.identifier().hex(),
@@ -258,18 +284,15 @@ def _slot_row(request: CommitRequest, slot: Slot, seed: bytes, gradient: Vector,
         plan=plan.encode(),
         nonce_digest=request.nonce_digest,
         parameters=request.parameters,
+        values=parameters,
         seed=seed,
-        gradient=update_to_bytes(gradient),
+        gradient=b"" if gradient is None else update_to_bytes(gradient),
         commit=commit,
-        delta=float(plan.delta),
-        participant_rho=plan.participant_rho(),
-        record_rho=plan.record_rho(),
-        eta=plan.dimension * total_variation(plan.sigma),
     )
 
 
 def _repeat_commit(row: SlotRow, request: CommitRequest) -> bytes:
-    """Check 7: a repeated request gets the same bytes; another request for the slot gets nothing."""
+    """Check 8: a repeated request gets the same bytes; another request for the slot gets nothing."""
     same = (request.plan.encode(), request.parameters, request.nonce_digest)
     if (row.plan, row.parameters, row.nonce_digest) != same:
         raise VerificationError("second_commit", "the slot has a commit for another request.")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from intertwine.client.executor import Executor
 from intertwine.client.home import AgentSettings, Home
 from intertwine.client.ledger import Ledger
-from intertwine.client.participant import Identity, JoinedTask, Participant, Releaser, honest_release
+from intertwine.client.participant import JoinedTask, Participant, Releaser, honest_release
 from intertwine.client.supernode import SuperNode
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.errors import InputError
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 def run_agent(home: Home, stop: threading.Event, releaser: Releaser = honest_release) -> None:
     """Serve rounds until `stop` is set. InputError, before anything connects, if data or settings are bad."""
     settings = home.settings
-    participant = Participant(_identity(home, settings), load_tasks(settings), Ledger(home.ledger), releaser)
+    participant = Participant(home.identity, load_tasks(settings), Ledger(home.ledger), releaser)
     node = SuperNode(home.flower, address=settings.fleet_address, ca=home.authority, key=home.node_key)
     _log.info("%s (%s) is ready: %s", settings.participant, settings.role, ", ".join(settings.tasks))
     Executor(node, lambda request, _run: participant.handle(request)).run(stop)
@@ -35,7 +35,3 @@ def load_tasks(settings: AgentSettings) -> Mapping[str, JoinedTask]:
         task = find_task(name)
         joined[name] = JoinedTask(task, task.load(chosen.data), chosen.max_epsilon)
     return joined
-
-
-def _identity(home: Home, settings: AgentSettings) -> Identity:
-    return Identity(settings.participant, settings.deployment, settings.log_origin, home.signing_key)

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from intertwine.models.registry import task as find_task
+from intertwine.protocols.accounting import Assurance, guarantee
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.plan import Plan
 from intertwine.server.closing import end_run
@@ -139,20 +140,20 @@ def _store(home: Home) -> Store:
 
 
 def _show_cost(plan: Plan) -> None:
-    eta = plan.dimension * total_variation(plan.sigma)
-    record, whole = plan.cost(plan.record_rho(), eta), plan.cost(plan.participant_rho(), eta)
     console.print(
         f"Run [bold]{plan.run}[/]: {plan.rounds} round(s) of {plan.task}, dimension {plan.dimension}, "
         f"participants {', '.join(plan.participants)}"
     )
-    console.print(
-        f"Each participant spends epsilon {record.epsilon:.2f} for {find_task(plan.task).record} (attested) "
-        f"and {whole.epsilon:.3g} for all its data (proven), at delta {plan.delta}, zero-out adjacency."
-    )
-    if whole.precision_delta >= whole.delta:
+    record = find_task(plan.task).record
+    for level, loss in plan.losses(plan.dimension * total_variation(plan.sigma)).items():
+        cost = guarantee(loss * plan.rounds, float(plan.delta))
+        whole = level is Assurance.PROVEN_PARTICIPANT
         console.print(
-            "The proven figure protects no participant as a whole: the proof is that noise is honest."
+            f"Each participant spends epsilon {cost.epsilon:.3g} for {'all its data' if whole else record} "
+            f"({level}), at delta {plan.delta}, {plan.adjacency} adjacency."
         )
+        if whole and cost.precision_delta >= cost.delta:
+            console.print("That protects no participant as a whole: the proof is that noise is honest.")
 
 
 def _follow(store: Store, plan: Plan, control: ControlClient) -> None:

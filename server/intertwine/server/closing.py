@@ -14,6 +14,7 @@ from intertwine.protocols.entries import (
 from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, RoundId, Signed, Slot
+from intertwine.server.datasets import enrolled_chain
 from intertwine.server.store import Store, now
 from intertwine.zk.round_proof import verify_release
 
@@ -64,8 +65,11 @@ def _judge(
     if entry is None:
         return _outcome(slot, "aborted", "release_missing")
     body = entry.release.body
+    update, proof, parameters = map(store.blob, (body.update, body.proof, commit.body.parameters))
+    head = commit.body.dataset
+    chain = enrolled_chain(store, slot.participant, plan.task, head) if head else None
     try:
-        verify_release(plan, commit, beacon, entry.release, store.blob(body.update), store.blob(body.proof))
+        verify_release(plan, commit, beacon, entry.release, update, proof, parameters, chain)
     except VerificationError as error:
         return _outcome(slot, "rejected", error.check)
     return _outcome(slot, "accepted", "")

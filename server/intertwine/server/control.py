@@ -1,4 +1,4 @@
-"""The control plane: enrolment and published models over HTTPS (FastAPI).
+"""The control plane: enrolment of participants and their records, and published models, over HTTPS (FastAPI).
 
 Errors are JSON objects {"error", "remedy"}; no stack trace ever leaves. Bodies are bounded before they
 are parsed.
@@ -17,13 +17,15 @@ from sqlalchemy import select
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
 from intertwine.protocols.entries import Publication, decode_entry
-from intertwine.protocols.errors import FederationError, IntertwineError
+from intertwine.protocols.errors import FederationError, IntertwineError, VerificationError
 from intertwine.protocols.publication import ModelRecord
+from intertwine.server.datasets import MAX_ENVELOPE_BYTES, enrol_dataset
 from intertwine.server.enrolment import RegisterNode, enrol
 from intertwine.server.home import Home
 from intertwine.server.store import Participant, Store, prove_inclusion
 
 MAX_BODY_BYTES = 64 << 10
+DATASETS = "/v1/datasets"
 _log = logging.getLogger(__name__)
 
 
@@ -67,6 +69,13 @@ def control_plane(home: Home, store: Store, register_node: RegisterNode) -> Fast
         document = EnrolmentRequest.decode(await request.body())
         answer = await run_in_threadpool(enrol, home, store, document, register_node)
         return Response(answer.encode(), 201, media_type="application/json")
+
+    @app.post(DATASETS, status_code=201)
+    async def datasets(request: Request, sender: Annotated[str, Depends(authenticated)]) -> dict[str, str]:
+        """Verify and log a participant's commitments to records; the same bytes again are accepted again."""
+        body = await request.body()
+        participant = store.participant(sender)
+        return {"dataset": await run_in_threadpool(enrol_dataset, store, participant, body)}
 
     @app.get("/v1/models/{task}", response_model=ModelRecord)
     def model(task: str, _: Annotated[str, Depends(authenticated)]) -> Response:
@@ -119,14 +128,19 @@ async def _bound_body(request: Request, call_next: Callable[[Request], Awaitable
         declared = request.headers.get("content-length", "")
         if not declared.isdigit():
             return _answer(411, "The request does not declare its length.", "Send Content-Length.")
-        if int(declared) > MAX_BODY_BYTES:
-            return _answer(413, f"The request is larger than {MAX_BODY_BYTES} bytes.", "Send less.")
+        limit = MAX_ENVELOPE_BYTES if request.url.path == DATASETS else MAX_BODY_BYTES
+        if int(declared) > limit:
+            return _answer(413, f"The request is larger than {limit} bytes.", "Send less.")
     return await call_next(request)
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
     problem, remedy = (error.problem, error.remedy) if isinstance(error, IntertwineError) else ("", "")
-    return _answer(_STATUS.get(type(error), 400), problem, remedy)
+    status = _STATUS.get(type(error), 400)
+    if isinstance(error, VerificationError):
+        problem = f"check {error.check} failed: {problem}"
+        status = 409 if error.check == "duplicate_dataset" else status
+    return _answer(status, problem, remedy)
 
 
 async def _hide(_: Request, error: Exception) -> Response:

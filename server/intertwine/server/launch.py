@@ -2,20 +2,22 @@
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from intertwine.models.recipes import recipe
 from intertwine.models.registry import task as find_task
+from intertwine.models.task import DataBoundTask, ReleaseTask, Task
 from intertwine.protocols.aggregation import parameters_to_bytes
 from intertwine.protocols.entries import PlanEntry
 from intertwine.protocols.errors import InputError, IntertwineError
 from intertwine.protocols.files import read_bounded
+from intertwine.protocols.mechanism import ReleaseMechanism
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Signed, model_digest
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.closing import end_run
+from intertwine.server.datasets import check_enrolled
 from intertwine.server.store import Run, Store, now
 
 MAX_PLAN_FILE_BYTES = 64 << 10
@@ -38,13 +40,12 @@ def build_plan(store: Store, task: str, run: str, choices: Mapping[str, Any]) ->
     """
     definition = find_task(task)
     derived = {
-        "version": "intertwine/plan/v1",
+        "version": "intertwine/plan/v2",
         "deployment": store.deployment,
         "run": run,
         "task": task,
         "model": model_digest(task, definition.dimension, definition.version),
         "dimension": definition.dimension,
-        "statement": "release",
         "adjacency": "zero-out",
         "beacon": "M1",
         "initial": store.put_blob(parameters_to_bytes(definition.initial_parameters())),
@@ -61,13 +62,15 @@ def build_plan(store: Store, task: str, run: str, choices: Mapping[str, Any]) ->
     values = {
         "participants": enrolled,
         "deadline_s": DEFAULT_DEADLINE_S,
-        **asdict(recipe(task)),
+        **recipe(task).choices(),
         **choices,
         **derived,
     }
     values.setdefault("quorum", len(values["participants"]) // 2 + 1)
     plan = Plan.parse(values)
     _check_members(store, plan)
+    _check_task(definition, plan)
+    check_enrolled(store, plan)
     return plan
 
 
@@ -91,3 +94,25 @@ def _check_members(store: Store, plan: Plan) -> None:
             raise InputError(
                 f"Participant {name!r} is not enrolled for task {plan.task!r}.", "Leave it out of the plan."
             )
+
+
+def _check_task(definition: Task[Any], plan: Plan) -> None:
+    """InputError unless the task's definition makes what the plan's statement is about."""
+    mechanism = plan.mechanism
+    if isinstance(mechanism, ReleaseMechanism):
+        if not isinstance(definition, ReleaseTask):
+            raise _unfit(plan, "the task trains on enrolled records only")
+        return
+    if not isinstance(definition, DataBoundTask):
+        raise _unfit(plan, "the task has no records to enrol")
+    planned = (mechanism.columns(plan.dimension), mechanism.row_bound, mechanism.label, plan.record_norm)
+    made = (definition.columns, definition.row_bound, definition.label, definition.record_norm)
+    if planned != made:
+        raise _unfit(plan, f"its columns, row bound, label and record norm are {planned}, the task's {made}")
+
+
+def _unfit(plan: Plan, problem: str) -> InputError:
+    return InputError(
+        f"Plan field mechanism does not fit task {plan.task!r}: {problem}.",
+        "Leave the field out to use the task's recipe.",
+    )

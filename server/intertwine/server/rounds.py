@@ -37,6 +37,7 @@ from intertwine.protocols.entries import (
 )
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, IntertwineError, VerificationError
+from intertwine.protocols.mechanism import ReleaseMechanism
 from intertwine.protocols.plan import MAX_DIMENSION, Plan
 from intertwine.protocols.round import (
     Commit,
@@ -52,10 +53,12 @@ from intertwine.protocols.round import (
 )
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.closing import end_run
+from intertwine.server.datasets import enrolled_chain
 from intertwine.server.fleet import Fleet
 from intertwine.server.home import Home
 from intertwine.server.store import Participant, Store, now, prove_inclusion
-from intertwine.zk.round_proof import commitments_of, verify_release
+from intertwine.zk.dataset_proof import Chain
+from intertwine.zk.round_proof import check_commit, verify_release
 
 MAX_PROOF_BYTES = 1 << 20
 CONNECT_S = 20.0
@@ -80,6 +83,7 @@ class _Member:
     participant: Participant
     slot: Slot
     commit: Signed[Commit] | None = None
+    chain: Chain | None = None
     commit_position: int = 0
     commit_time: int = 0
     update: NDArray[np.int64] | None = None
@@ -167,12 +171,19 @@ class RunDriver:
             raise VerificationError("second_commit", "the slot has a commit.")
         if (commit.slot, commit.plan, commit.parameters) != expected:
             raise VerificationError("commit_slot", "the commit is for another slot, plan or model.")
-        commitments_of(commit)
+        member.chain = self._chain(member.participant.name)
+        check_commit(self._plan, commit, member.chain)
         entry = CommitEntry(time=now(), commit=signed)
         with self._store.transaction() as session:
-            self._store.claim_points(session, [*commit.randomness, *commit.gradient])
+            self._store.claim_points(session, [*commit.randomness, *commit.gradient, *commit.lot])
             member.commit_position = self._store.append(session, entry)
         member.commit, member.commit_time = signed, entry.time
+
+    def _chain(self, participant: str) -> Chain | None:
+        """The participant's enrolled records, if the plan is about any."""
+        if isinstance(self._plan.mechanism, ReleaseMechanism):
+            return None
+        return enrolled_chain(self._store, participant, self._plan.task)
 
     # Beacon
 
@@ -230,7 +241,16 @@ class RunDriver:
         self._store.record(ReleaseEntry(time=now(), release=signed))
         started = time.perf_counter()
         try:
-            verify_release(self._plan, member.commit, current.beacon, signed, update, proof)
+            verify_release(
+                self._plan,
+                member.commit,
+                current.beacon,
+                signed,
+                update,
+                proof,
+                current.parameters,
+                member.chain,
+            )
         except VerificationError as error:
             self._end(member, "rejected", error.check, time.perf_counter() - started)
             raise

@@ -25,6 +25,9 @@ from intertwine.protocols.round import InclusionProof
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.home import Home
 
+_POINTS_AT_ONCE = 500
+"""Points in one query: SQLite bounds a statement's parameters."""
+
 
 class _Base(DeclarativeBase):
     """Declarative base of the tables below."""
@@ -73,6 +76,19 @@ class CommitmentPoint(_Base):
     __tablename__ = "commitment_points"
 
     point: Mapped[str] = mapped_column(primary_key=True)
+
+
+class DatasetRow(_Base):
+    """A dataset document that was enrolled. document: the Signed[Dataset]; digest: of it."""
+
+    __tablename__ = "datasets"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    participant: Mapped[str] = mapped_column(index=True)
+    task: Mapped[str]
+    sequence: Mapped[int]
+    content: Mapped[str] = mapped_column(index=True)
+    document: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Run(_Base):
@@ -143,7 +159,12 @@ class Store:
 
     def claim_points(self, session: Session, points: Sequence[str]) -> None:
         """Mark commitments as used; VerificationError `copied_commitment` if one was used before."""
-        if len(set(points)) != len(points) or any(session.get(CommitmentPoint, point) for point in points):
+        used = len(set(points)) != len(points)
+        for start in range(0, len(points), _POINTS_AT_ONCE):
+            some = points[start : start + _POINTS_AT_ONCE]
+            known = select(CommitmentPoint.point).where(CommitmentPoint.point.in_(some))
+            used = used or session.scalars(known).first() is not None
+        if used:
             raise VerificationError("copied_commitment", "a commitment of it was used before.")
         session.add_all(CommitmentPoint(point=point) for point in points)
 
