@@ -4,9 +4,11 @@ The gradient of a record is its residual times its features. Residuals come from
 margin's top bits, so that a proof can look them up; margin, table and sum are exact.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation, localcontext
+from decimal import Context, Decimal
+from fractions import Fraction
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
@@ -26,8 +28,13 @@ LOW_BITS = 22
 """Low bits of a margin that its residual does not depend on."""
 TABLE_ROWS = 1 << 11
 MAX_RESIDUAL = 1023
+MAX_PARAMETER = 2.0**64
+"""Real weights of this size or more fit no scale."""
 _MARGIN = 1 << 32
-_DIGITS = 60
+_DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?", re.ASCII)
+_SIXTY_DIGITS = Context(prec=60)
+_SATURATION = 100
+"""Beyond it the logistic function is nearer to 0 or 1 than 1/2^140."""
 _PURPOSE = b"lot"
 
 Link: TypeAlias = Literal["logistic", "identity"]
@@ -40,7 +47,7 @@ class Model:
     residual_bound: A, 1..1023, what a residual of 1 (logistic) or of residual_norm (identity) is in integer
     units, and the largest there is; record_norm: the real L2 norm of a record of integer norm row_bound; lot:
     Q, 1..2048, the lot's rate times 2048; label_unit: the real value of one integer unit of an integer label.
-    The three real numbers are positive decimal strings.
+    The three real numbers are positive decimal strings, the last two `1` for logistic.
     """
 
     link: Link
@@ -103,11 +110,13 @@ def quantise_weights(
     """Real weights, shape (columns,), as integers and the exponent of their scale 2^exponent.
 
     The scale is the largest power of two that keeps every possible margin below 2^32. InputError for weights
-    that are not finite or too large for any scale.
+    that are not finite or too large for any scale, or a model that does not fit the records.
     """
+    if not _consistent(model, shape):
+        raise InputError("the model's numbers are out of range or do not fit the records' label.")
     if parameters.shape != (shape.columns,) or not np.isfinite(parameters).all():
         raise InputError("the weights are not one finite number a feature.")
-    for exponent in range(64, -33, -1):
+    for exponent in range(64, -33, -1) if np.abs(parameters).max() < MAX_PARAMETER else ():
         scaled = [round(float(value) * 2.0**exponent) for value in parameters]
         if _fits(scaled, exponent, shape, model):
             return tuple(scaled), exponent
@@ -157,45 +166,47 @@ def label_factor(model: Model, shape: Shape, exponent: int) -> int:
     """K: one integer unit of the label in units of the margin; 0 for logistic."""
     if model.link == "logistic":
         return 0
-    with localcontext(prec=_DIGITS):
-        scale = shape.row_bound * Decimal(2) ** exponent / Decimal(model.record_norm)
-        return _rounded(Decimal(model.label_unit) * scale)
+    return round(Fraction(model.label_unit) * _unit(model, shape, exponent))
 
 
 @lru_cache(maxsize=64)
 def residual_table(model: Model, shape: Shape, exponent: int) -> Table:
     """Rows (h, f(h)) for the top bits h of a margin; f is what GLM.md says."""
-    bound = model.residual_bound
-    rows = []
-    with localcontext(prec=_DIGITS):
-        unit = Decimal(model.record_norm) / (shape.row_bound * Decimal(2) ** exponent)
-        for high in range(TABLE_ROWS):
-            argument = (2 * high - TABLE_ROWS + 1) * (1 << (LOW_BITS - 1)) * unit
-            if model.link == "logistic":
-                value = _rounded(bound / (1 + (-argument).exp()))
-            else:
-                value = max(-bound, min(bound, _rounded(bound * argument / Decimal(model.residual_norm))))
-            rows.append((high, value))
-    return Table("residual", 3, tuple(rows))
+    bound, step = model.residual_bound, (1 << (LOW_BITS - 1)) / _unit(model, shape, exponent)
+    arguments = [(2 * high - TABLE_ROWS + 1) * step for high in range(TABLE_ROWS)]
+    if model.link == "logistic":
+        values = [_logistic(bound, argument) for argument in arguments]
+    else:
+        scale = bound / Fraction(model.residual_norm)
+        values = [max(-bound, min(bound, round(scale * argument))) for argument in arguments]
+    return Table("residual", 3, tuple(enumerate(values)))
 
 
 def check_model(dataset: Dataset, model: Model, weights: Sequence[int], exponent: int) -> None:
     """Raise VerificationError `model_range` for a model that no proof can be about."""
     shape = dataset.shape
-    numbers = (model.residual_bound, model.lot, exponent, *weights)
-    known = (model.link, shape.label) in {("logistic", "binary"), ("identity", "integer")}
     if not (
-        known
-        and all(type(number) is int for number in numbers)
+        _consistent(model, shape)
+        and isinstance(weights, tuple)
+        and all(type(number) is int for number in (exponent, *weights))
         and len(weights) == shape.columns
-        and 1 <= model.residual_bound <= MAX_RESIDUAL
-        and 1 <= model.lot <= FULL_LOT
         and -32 <= exponent <= 64
-        and all(map(_positive, (model.record_norm, model.label_unit, model.residual_norm)))
         and _fits(weights, exponent, shape, model)
         and dataset.rows * model.residual_bound * shape.row_bound < (1 << 31) - (1 << 19)
     ):
         raise VerificationError("model_range", "the model, its weights or its bounds are out of range.")
+
+
+def _consistent(model: Model, shape: Shape) -> bool:
+    """Whether the model's own numbers are in their ranges and its link fits the label."""
+    logistic = (model.link, shape.label, model.label_unit, model.residual_norm)
+    return (
+        (logistic == ("logistic", "binary", "1", "1") or logistic[:2] == ("identity", "integer"))
+        and type(model.residual_bound) is type(model.lot) is int
+        and 1 <= model.residual_bound <= MAX_RESIDUAL
+        and 1 <= model.lot <= FULL_LOT
+        and all(map(_positive, (model.record_norm, model.label_unit, model.residual_norm)))
+    )
 
 
 def _fits(weights: Sequence[int], exponent: int, shape: Shape, model: Model) -> bool:
@@ -206,14 +217,21 @@ def _fits(weights: Sequence[int], exponent: int, shape: Shape, model: Model) -> 
 
 
 def _positive(text: str) -> bool:
-    try:
-        return len(text) <= 32 and text.isascii() and Decimal(text).is_finite() and Decimal(text) > 0
-    except InvalidOperation:
-        return False
+    return isinstance(text, str) and _DECIMAL.fullmatch(text) is not None and Fraction(text) > 0
 
 
-def _rounded(value: Decimal) -> int:
-    return int(value.to_integral_value(rounding=ROUND_HALF_EVEN))
+def _unit(model: Model, shape: Shape, exponent: int) -> Fraction:
+    """How many integer units of the margin are one real unit."""
+    return shape.row_bound * Fraction(2) ** exponent / Fraction(model.record_norm)
+
+
+def _logistic(bound: int, argument: Fraction) -> int:
+    """round(bound/(1 + exp(-argument))), which is never a tie."""
+    if abs(argument) > _SATURATION:
+        return bound if argument > 0 else 0
+    context = _SIXTY_DIGITS
+    exponent = context.divide(Decimal(-argument.numerator), Decimal(argument.denominator))
+    return round(context.divide(Decimal(bound), context.add(Decimal(1), context.exp(exponent))))
 
 
 def _lot_bits(stream: bytes) -> NDArray[np.int64]:
