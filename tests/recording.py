@@ -1,4 +1,4 @@
-"""A recorded federation: three participants, two rounds, real keys, commitments and proofs."""
+"""Recorded federations: three participants, a few rounds, real keys, commitments and proofs."""
 
 import hashlib
 from collections.abc import Callable
@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from intertwine.client.openings import Opening, open_commit
 from intertwine.protocols.aggregation import (
+    Parameters,
     ServerOptimizer,
     aggregate,
     aggregate_to_bytes,
@@ -18,10 +20,12 @@ from intertwine.protocols.aggregation import (
 )
 from intertwine.protocols.bundle import Manifest, write_bundle
 from intertwine.protocols.checkpoint import Checkpoint, sign_checkpoint
+from intertwine.protocols.dataset import Dataset, DatasetContext, DatasetPage, content_digest
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
     BeaconEntry,
     CommitEntry,
+    DatasetEntry,
     Enrolment,
     Entry,
     ModelEntry,
@@ -33,24 +37,29 @@ from intertwine.protocols.entries import (
     blobs_of,
 )
 from intertwine.protocols.errors import VerificationError
-from intertwine.protocols.mechanism import ReleaseMechanism
+from intertwine.protocols.mechanism import GlmMechanism, ReleaseMechanism, StatisticsMechanism
 from intertwine.protocols.merkle import leaf_hash, root_hash
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, derive_beacon
 from intertwine.protocols.signing import SigningKey
-from intertwine.zk import release
 from intertwine.zk.audit import CHECKS, Status, Verdict
+from intertwine.zk.dataset import DatasetOpening, PageStatement, Shape, commit_dataset, prove_page
+from intertwine.zk.dataset_proof import Chain, verify_dataset
 from intertwine.zk.round_proof import statement_for, verify_release
 
 Audit = Callable[..., Verdict]
+Script = tuple[dict[str, str], ...]
 
 DIMENSION = 3
 NAMES = ("ana", "ben", "cyd")
 # What each participant does in rounds 1 and 2.
-SCRIPT = (
+SCRIPT: Script = (
     {"ana": "honest", "ben": "half-noise", "cyd": "silent"},
     {"ana": "honest", "ben": "honest", "cyd": "absent"},
 )
+
+
+_SIGNED_PARTS = {PlanEntry: "plan", CommitEntry: "commit", ReleaseEntry: "release", DatasetEntry: "dataset"}
 
 
 def fixed_key(name: str) -> SigningKey:
@@ -81,13 +90,16 @@ class Recording:
     def edit(self, position: int, **changes: object) -> None:
         """Replace fields of an entry, or of the signed body inside it, which is then signed again."""
         entry = self.entries[position]
-        part = {PlanEntry: "plan", CommitEntry: "commit", ReleaseEntry: "release"}.get(type(entry))
+        part = _SIGNED_PARTS.get(type(entry))
         if part is not None:
-            signed = getattr(entry, part)
-            body = signed.body.model_copy(update=changes)
-            signer = self.log_key if part == "plan" else self.keys[body.slot.participant]
-            changes = {part: Signed.create(body, signer)}
+            body = getattr(entry, part).body.model_copy(update=changes)
+            changes = {part: Signed.create(body, self._author(body))}
         self.entries[position] = entry.model_copy(update=changes)
+
+    def _author(self, body: Plan | Commit | Release | Dataset) -> SigningKey:
+        if isinstance(body, Plan):
+            return self.log_key
+        return self.keys[body.participant if isinstance(body, Dataset) else body.slot.participant]
 
     def checkpoint(self, size: int, key: SigningKey | None = None) -> str:
         """A signed note over the first `size` entries."""
@@ -129,8 +141,16 @@ class Federation:
     def __init__(self) -> None:
         self.record = Recording()
         self.clock = 1_700_000_000
+        self.data: dict[str, DatasetOpening] = {}
+        self.chains: dict[str, Chain] = {}
 
     def play(self) -> Recording:
+        self._enrol()
+        release = ReleaseMechanism(update_bound=10)
+        self._run(SCRIPT, run="spring", mechanism=release, record_bound=4, sigma=50, average_last=2)
+        return self.record
+
+    def _enrol(self) -> None:
         for name in NAMES:
             self._log(
                 Enrolment,
@@ -140,44 +160,43 @@ class Federation:
                 signing_key=self.record.keys[name].public,
                 node_key=sha256(name.encode()),
             )
+
+    def _run(self, script: Script, **fields: object) -> None:
+        """One run from plan to publication."""
         initial = np.array([0.5, -0.25, 0.0])
-        plan = Plan(
-            deployment=self.record.log_key.public,
-            run="spring",
-            task="risk",
-            model=sha256(b"risk model"),
-            dimension=DIMENSION,
-            rounds=len(SCRIPT),
-            sigma=50,
-            record_norm="1.0",
-            record_bound=4,
-            mechanism=ReleaseMechanism(update_bound=10),
-            delta="1e-5",
-            learning_rate="0.5",
-            momentum="0.9",
-            normaliser="8",
-            average_last=2,
-            participants=list(NAMES),
-            quorum=1,
-            deadline_s=60,
-            initial=self.record.keep(parameters_to_bytes(initial)),
-        )
+        values = {
+            "deployment": self.record.log_key.public,
+            "task": "risk",
+            "model": sha256(b"risk model"),
+            "dimension": DIMENSION,
+            "rounds": len(script),
+            "record_norm": "1.0",
+            "delta": "1e-5",
+            "learning_rate": "0.5",
+            "momentum": "0.9",
+            "normaliser": "8",
+            "average_last": 1,
+            "participants": list(NAMES),
+            "quorum": 1,
+            "deadline_s": 60,
+            "initial": self.record.keep(parameters_to_bytes(initial)),
+        }
+        plan = Plan(**{**values, **fields})
         self._log(PlanEntry, plan=Signed[Plan].create(plan, self.record.log_key))
         optimizer = ServerOptimizer(plan, initial)
-        for number, behaviour in enumerate(SCRIPT, 1):
+        for number, behaviour in enumerate(script, 1):
             self._round(plan, optimizer, number, behaviour)
         self._log(
             Publication,
-            round=self._round_id(plan, len(SCRIPT)),
+            round=self._round_id(plan, len(script)),
             parameters=self.record.keep(parameters_to_bytes(optimizer.published())),
-            onnx=self.record.keep(b"an ONNX file"),
+            onnx=self.record.keep(f"the ONNX file of {plan.run}".encode()),
         )
-        return self.record
 
     def _round(self, plan: Plan, optimizer: ServerOptimizer, number: int, behaviour: dict[str, str]) -> None:
         identity = self._round_id(plan, number)
         parameters = self.record.keep(parameters_to_bytes(optimizer.parameters))
-        nonce = hashlib.sha256(b"nonce %d" % number).digest()
+        nonce = hashlib.sha256(identity.encode()).digest()
         self._log(
             RoundOpened,
             round=identity,
@@ -185,35 +204,21 @@ class Federation:
             nonce_digest=sha256(nonce),
             participants=list(NAMES),
         )
-        openings, commits = {}, {}
-        for name in (name for name in NAMES if behaviour[name] != "absent"):
-            slot = Slot(round=identity, participant=name)
-            seed = hashlib.sha256(slot.encode()).digest()
-            openings[name] = release.commit(
-                np.array([len(name), number, -2], dtype=np.int64), plan.sigma, seed
-            )
-            points = openings[name].commitments
-            commit = Commit(
-                slot=slot,
-                plan=plan.digest(),
-                parameters=parameters,
-                randomness=[point.hex() for point in points.randomness],
-                gradient=[point.hex() for point in points.gradient],
-                dataset="",
-                lot=[],
-            )
-            commits[name] = Signed[Commit].create(commit, self.record.keys[name])
-            self._log(CommitEntry, commit=commits[name])
+        present = [name for name in NAMES if behaviour[name] != "absent"]
+        openings = {name: self._opening(plan, identity, name, optimizer.parameters) for name in present}
+        commits = {
+            name: self._commit(plan, identity, name, parameters, opening)
+            for name, opening in openings.items()
+        }
         checkpoint = self.record.checkpoint(len(self.record.entries))
         beacon = derive_beacon(identity, checkpoint, nonce)
         self._log(BeaconEntry, round=identity, checkpoint=checkpoint, nonce=nonce.hex(), beacon=beacon.hex())
-        start, accepted = self.record.blobs[parameters], {}
-        for name, opening in openings.items():
-            if behaviour[name] != "silent":
-                update = self._release(plan, commits[name], beacon, opening, start, behaviour[name])
-                if update is not None:
-                    accepted[name] = update
-        for name in (name for name in openings if behaviour[name] == "silent"):
+        accepted = {}
+        for name in (name for name in present if behaviour[name] != "silent"):
+            update = self._release(plan, commits[name], beacon, openings[name], behaviour[name])
+            if update is not None:
+                accepted[name] = update
+        for name in (name for name in present if behaviour[name] == "silent"):
             self._outcome(Slot(round=identity, participant=name), "aborted", "release_missing")
         total = aggregate(accepted.values(), DIMENSION)
         self._log(
@@ -224,22 +229,41 @@ class Federation:
             parameters=self.record.keep(parameters_to_bytes(optimizer.step(total))),
         )
 
+    def _opening(self, plan: Plan, identity: RoundId, name: str, parameters: Parameters) -> Opening:
+        seed = hashlib.sha256(Slot(round=identity, participant=name).encode()).digest()
+        released = isinstance(plan.mechanism, ReleaseMechanism)
+        gradient = np.array([len(name), identity.number, -2], dtype=np.int64) if released else None
+        dataset = None if released else self.data[name]
+        return open_commit(plan, seed, gradient=gradient, parameters=parameters, dataset=dataset)
+
+    def _commit(
+        self, plan: Plan, identity: RoundId, name: str, parameters: str, opening: Opening
+    ) -> Signed[Commit]:
+        commit = Commit(
+            slot=Slot(round=identity, participant=name),
+            plan=plan.digest(),
+            parameters=parameters,
+            randomness=[point.hex() for point in opening.randomness],
+            gradient=[point.hex() for point in opening.gradient],
+            dataset="" if isinstance(plan.mechanism, ReleaseMechanism) else self.chains[name].head,
+            lot=[point.hex() for point in opening.lot],
+        )
+        signed = Signed[Commit].create(commit, self.record.keys[name])
+        self._log(CommitEntry, commit=signed)
+        return signed
+
     def _release(
-        self,
-        plan: Plan,
-        commit: Signed[Commit],
-        beacon: bytes,
-        opening: release.Opening,
-        start: bytes,
-        behaviour: str,
+        self, plan: Plan, commit: Signed[Commit], beacon: bytes, opening: Opening, behaviour: str
     ) -> np.ndarray | None:
         """Release, verify, log the outcome; the update if it was accepted."""
-        slot = commit.body.slot
-        noise = release.noise(opening, beacon, slot.identifier())
+        slot, chain = commit.body.slot, self.chains.get(commit.body.slot.participant)
+        start = self.record.blobs[commit.body.parameters]
+        noise = opening.noise(beacon, slot.identifier())
         honest = behaviour == "honest"
-        update = opening.gradient + (noise if honest else noise // 2)
-        statement = statement_for(plan, commit, beacon, update, parameters_from_bytes(start, DIMENSION), None)
-        proof = (release.prove if honest else release.prove_unchecked)(statement, opening)
+        update = opening.total(beacon, slot.identifier()) + (noise if honest else noise // 2)
+        parameters = parameters_from_bytes(start, plan.dimension)
+        statement = statement_for(plan, commit, beacon, update, parameters, chain)
+        proof = (opening.prove if honest else opening.prove_unchecked)(statement)
         signed = Signed[Release].create(
             Release(
                 slot=slot,
@@ -252,7 +276,7 @@ class Federation:
         )
         self._log(ReleaseEntry, release=signed)
         try:
-            verify_release(plan, commit, beacon, signed, update_to_bytes(update), proof, start, None)
+            verify_release(plan, commit, beacon, signed, update_to_bytes(update), proof, start, chain)
         except VerificationError as error:
             self._outcome(slot, "rejected", error.check)
             return None
@@ -270,6 +294,63 @@ class Federation:
         return RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=number)
 
 
+class DataBoundFederation(Federation):
+    """ana and ben enrol records and train a glm on them; ana adds some; then all are summed."""
+
+    def play(self) -> Recording:
+        self._enrol()
+        self._enrol_records("ana", 6)
+        self._enrol_records("ben", 5)
+        training = GlmMechanism(
+            link="logistic",
+            label="binary",
+            row_bound=30,
+            residual_bound=20,
+            lot=1024,
+            label_unit="1",
+            residual_norm="1",
+        )
+        script = ({"ana": "honest", "ben": "half-noise", "cyd": "absent"},)
+        self._run(script, run="steps", mechanism=training, record_bound=600, sigma=400)
+        self._enrol_records("ana", 2)
+        summing = StatisticsMechanism(moment="sum", weights="label", label="binary", row_bound=30)
+        script = ({"ana": "honest", "ben": "honest", "cyd": "absent"},)
+        self._run(script, run="sums", mechanism=summing, record_bound=30, sigma=50)
+        return self.record
+
+    def _enrol_records(self, name: str, count: int) -> None:
+        """Start a chain, or add to it."""
+        chain = self.chains.get(name)
+        seed = hashlib.sha256(f"{name} {len(self.record.entries)}".encode()).digest()
+        random = np.random.default_rng(list(seed))
+        features, labels = random.integers(-15, 16, (count, DIMENSION)), random.integers(0, 2, count)
+        opening = commit_dataset(features, labels, Shape(DIMENSION, 30, "binary"), seed)
+        commitments = [b"".join(page.commitments) for page in opening.dataset.pages]
+        unproven = Dataset(
+            deployment=self.record.log_key.public,
+            participant=name,
+            task="risk",
+            sequence=chain.sequence + 1 if chain else 1,
+            previous=chain.head if chain else "",
+            columns=DIMENSION,
+            row_bound=30,
+            label="binary",
+            content=content_digest(self.record.log_key.public, features, labels),
+            pages=[DatasetPage(rows=count, commitments=self.record.keep(commitments[0]), proof="00" * 32)],
+        )
+        context = DatasetContext.create(unproven, self.record.keys[name].public, 0)
+        statement = PageStatement(context.encode(), opening.shape, opening.dataset.pages[0])
+        proof = self.record.keep(prove_page(statement, opening, 0))
+        pages = [unproven.pages[0].model_copy(update={"proof": proof})]
+        signed = Signed[Dataset].create(unproven.model_copy(update={"pages": pages}), self.record.keys[name])
+        self.chains[name] = verify_dataset(
+            signed, self.record.keys[name].public, commitments, [self.record.blobs[proof]], chain
+        )
+        parts = [self.data[name], opening] if chain else [opening]
+        self.data[name] = DatasetOpening.concatenate(parts)
+        self._log(DatasetEntry, dataset=signed)
+
+
 def assert_fails(verdict: Verdict, name: str, entry: int | None = None, words: str = "") -> None:
     """The first check to fail is `name`, at `entry`; nothing that needs it has passed."""
     failed = [check for check in verdict.checks if check.status is Status.FAILED]
@@ -277,7 +358,7 @@ def assert_fails(verdict: Verdict, name: str, entry: int | None = None, words: s
     assert failed
     assert failed[0].name == name, failed
     assert failed[0].entry == entry
-    assert words in failed[0].detail
+    assert words in failed[0].detail, failed[0].detail
     if entry is not None:
         assert failed[0].detail.startswith(f"entry {entry} (")
     passed = {check.name for check in verdict.checks if check.status is Status.PASSED}
