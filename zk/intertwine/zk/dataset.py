@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intertwine.protocols.errors import InputError, VerificationError
+from intertwine.zk import field
 from intertwine.zk import noise as noisy
-from intertwine.zk.circuit import Circuit, Gate, Lookup
+from intertwine.zk.circuit import Challenges, Circuit, Gate, Lookup
 from intertwine.zk.domain import BLINDING_ROWS, DATA_ROWS
-from intertwine.zk.expression import Cell, total
+from intertwine.zk.expression import Cell, Challenge, Constant, Expression, total
 from intertwine.zk.field import MODULUS
 from intertwine.zk.instance import Instance, numbered
 from intertwine.zk.noise import LIMB_BITS, RANGE
 from intertwine.zk.prover import Progress, Witness
 from intertwine.zk.randomness import Randomness
+from intertwine.zk.verifier import Combination
 
 MAX_COLUMNS = 1024
 MAX_ROW_BOUND = 2047
@@ -33,33 +35,49 @@ _LIMB = (1 << 30) - 1
 _SHIFTS = range(0, 270, 30)
 
 Label: TypeAlias = Literal["none", "binary", "integer"]
+Entries: TypeAlias = Literal["integer", "uniform"]
 LABEL_BOUND: dict[str, int] = {"none": 0, "binary": 1, "integer": ENTRY_BOUND}
 """Largest absolute value of each kind of label."""
 
 CHECKS = numbered(
-    ("dataset_shape", "rows, columns, row_bound and label are in their ranges"),
-    ("commitment_count", "there is one commitment per feature and one for the label, if any"),
+    ("dataset_shape", "rows, columns, row_bound, label and entries are in their ranges"),
+    (
+        "commitment_count",
+        "there is one commitment per feature, one for the label, if any, and one for the weight, if uniform",
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Shape:
-    """columns: features a record, 1..1024; row_bound: R, largest L2 norm of a record's features, 1..2047."""
+    """What the records of a dataset look like.
+
+    columns: features a record, 1..1024; row_bound: R, largest L2 norm of a record's features, 1..2047;
+    entries: any integers, or `uniform`: all of a record's features that are not 0 are equal to its weight.
+    """
 
     columns: int
     row_bound: int
     label: Label
+    entries: Entries = "integer"
+
+    @property
+    def variables(self) -> int:
+        """Features, and the label if there is one."""
+        return self.columns + (self.label != "none")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns of a page: x[0], …, and y if there is a label."""
-        features = tuple(f"x[{column}]" for column in range(self.columns))
-        return features if self.label == "none" else (*features, "y")
+        """The columns of a page: x[0], …, then y if there is a label, then weight if entries are uniform."""
+        names = [f"x[{column}]" for column in range(self.columns)]
+        names += ["y"] if self.label != "none" else []
+        names += ["weight"] if self.entries == "uniform" else []
+        return tuple(names)
 
 
 @dataclass(frozen=True)
 class Page:
-    """At most 4088 records. commitments: 48 bytes each, features then label."""
+    """At most 4088 records. commitments: 48 bytes each, in the order of Shape.names."""
 
     rows: int
     commitments: tuple[bytes, ...]
@@ -91,14 +109,17 @@ class PageStatement:
 class PageOpening:
     """The secret behind one page.
 
-    table: shape (rows, columns), int64, label last; blinding: 8 field elements a column; secret: keys the
-    randomness of proofs about the page.
+    table: shape (rows, columns), int64, in the order of Shape.names; blinding: 8 field elements a column;
+    secret: keys the randomness of proofs about the page.
     """
 
     page: Page
     table: NDArray[np.int64]
     blinding: tuple[tuple[int, ...], ...]
     secret: bytes
+
+    def __repr__(self) -> str:
+        return f"PageOpening(rows={self.page.rows}, secrets hidden)"
 
     def columns(self, shape: Shape) -> dict[str, list[int]]:
         """The columns by name, 4096 rows each."""
@@ -179,7 +200,8 @@ def commit_dataset(
     """
     noisy.require_32_bytes("seed", seed)
     _check_records(features, labels, shape)
-    table = features if labels is None else np.column_stack((features, labels))
+    parts = [features] if labels is None else [features, labels]
+    table = np.column_stack([*parts, features.max(axis=1)] if shape.entries == "uniform" else parts)
     pages = []
     for start in range(0, len(table), DATA_ROWS):
         part = table[start : start + DATA_ROWS]
@@ -214,52 +236,87 @@ def verify_page(statement: PageStatement, proof: bytes) -> None:
     instance_of(statement).verify(proof)
 
 
-def check_dataset(dataset: Dataset) -> None:
-    """Raise VerificationError `dataset_shape` or `commitment_count` for a dataset that cannot be."""
-    shape = dataset.shape
+def check_shape(shape: Shape) -> None:
+    """Raise VerificationError `dataset_shape` for a shape out of range."""
     if not (
         type(shape.columns) is type(shape.row_bound) is int
         and 1 <= shape.columns <= MAX_COLUMNS
         and 1 <= shape.row_bound <= MAX_ROW_BOUND
+        and isinstance(shape.label, str)
         and shape.label in LABEL_BOUND
-        and dataset.pages
-        and all(type(page.rows) is int and 1 <= page.rows <= DATA_ROWS for page in dataset.pages)
+        and shape.entries in ("integer", "uniform")
     ):
-        raise VerificationError(
-            "dataset_shape", "the dataset's rows, columns, bound or label are out of range."
-        )
-    if any(len(page.commitments) != len(shape.names) for page in dataset.pages):
-        raise VerificationError("commitment_count", "a page does not have one commitment a column.")
+        raise VerificationError("dataset_shape", "the dataset's columns, bound or label are out of range.")
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Raise VerificationError `dataset_shape` or `commitment_count` for a dataset that cannot be."""
+    shape, pages = dataset.shape, dataset.pages
+    check_shape(shape)
+    if not (
+        isinstance(pages, tuple)
+        and pages
+        and all(type(page.rows) is int and 1 <= page.rows <= DATA_ROWS for page in pages)
+    ):
+        raise VerificationError("dataset_shape", f"the dataset's pages do not have 1 to {DATA_ROWS} rows.")
+    for page in dataset.pages:
+        noisy.check_count(page.commitments, len(shape.names))
 
 
 @lru_cache(maxsize=16)
 def dataset_circuit(shape: Shape) -> Circuit:
     """Small entries, Σ x² ≤ R² in every row, labels in their range."""
-    features = [Cell(f"x[{column}]") for column in range(shape.columns)]
-    slack = [Cell("slack_0"), Cell("slack_1")]
-    norm = total([x * x for x in features])
-    gates = [Gate("row_norm", shape.row_bound**2 - norm - slack[0] - (1 << LIMB_BITS) * slack[1])]
-    lookups = [Lookup(f"feature[{column}]", RANGE, (x + ENTRY_BOUND,)) for column, x in enumerate(features)]
+    uniform = shape.entries == "uniform"
+    gates, lookups = _uniform_entries(shape) if uniform else _integer_entries(shape)
     label = Cell("y")
     if shape.label == "binary":
         gates.append(Gate("label_boolean", label * label - label))
     elif shape.label == "integer":
         lookups.append(Lookup("label", RANGE, (label + ENTRY_BOUND,)))
     return Circuit(
-        name=f"dataset columns={shape.columns} row_bound={shape.row_bound} label={shape.label}",
+        name=f"dataset columns={shape.columns} row_bound={shape.row_bound} label={shape.label} "
+        f"entries={shape.entries}",
         committed=shape.names,
-        linear=(),
+        linear=("combined", "total") if uniform else (),
         witness=("slack_0", "slack_1"),
         late=(),
         gates=tuple(gates),
-        lookups=(*lookups, *(Lookup(cell.column, RANGE, (cell,)) for cell in slack)),
+        lookups=(*lookups, *(Lookup(name, RANGE, (Cell(name),)) for name in ("slack_0", "slack_1"))),
         sums=(),
     ).check_shape()
+
+
+def _integer_entries(shape: Shape) -> tuple[list[Gate], list[Lookup]]:
+    """Every entry is looked up."""
+    features = [Cell(f"x[{column}]") for column in range(shape.columns)]
+    lookups = [Lookup(f"feature[{column}]", RANGE, (x + ENTRY_BOUND,)) for column, x in enumerate(features)]
+    return [_norm_gate(shape, total([x * x for x in features]))], lookups
+
+
+def _uniform_entries(shape: Shape) -> tuple[list[Gate], list[Lookup]]:
+    """Σ θ^j·x_j·(x_j - weight) = 0 for θ drawn after the columns, so that each x_j is 0 or the weight.
+
+    Then Σ x_j² = weight·Σ x_j, and only the weight is looked up.
+    """
+    weight = Cell("weight")
+    squares: Expression = Constant(0)
+    for column in reversed(range(shape.columns)):
+        squares = Challenge("theta") * squares + Cell(f"x[{column}]") * Cell(f"x[{column}]")
+    gates = [
+        Gate("uniform", squares - weight * Cell("combined")),
+        _norm_gate(shape, weight * Cell("total")),
+    ]
+    return gates, [Lookup("weight", RANGE, (weight,))]
+
+
+def _norm_gate(shape: Shape, norm: Expression) -> Gate:
+    return Gate("row_norm", shape.row_bound**2 - norm - Cell("slack_0") - (1 << LIMB_BITS) * Cell("slack_1"))
 
 
 def instance_of(statement: PageStatement) -> Instance:
     """The statement's instance, after checks 1 and 2 and that of the commitments' encoding."""
     page, shape = statement.page, statement.shape
+    noisy.require_bytes("context", statement.context)
     check_dataset(Dataset(shape, (page,)))
     inputs = (
         ("context", statement.context),
@@ -267,10 +324,16 @@ def instance_of(statement: PageStatement) -> Instance:
         ("columns", shape.columns),
         ("row_bound", shape.row_bound),
         ("label", shape.label),
+        ("entries", shape.entries),
         ("commitments", page.commitments),
     )
     committed = noisy.decode_commitments(shape.names, page.commitments)
-    return Instance(dataset_circuit(shape), inputs, committed, lambda challenges: {})
+    features = [committed[name] for name in shape.names[: shape.columns]]
+
+    def linear(challenges: Challenges) -> dict[str, Combination]:
+        return {name: (features, factors) for name, factors in _linear_factors(shape, challenges).items()}
+
+    return Instance(dataset_circuit(shape), inputs, committed, lambda challenges: {}, linear)
 
 
 def witness_of(statement: PageStatement, page: PageOpening) -> Witness:
@@ -281,10 +344,25 @@ def witness_of(statement: PageStatement, page: PageOpening) -> Witness:
     room = np.maximum(shape.row_bound**2 - (features * features).sum(axis=1), 0)
     low, high = noisy.split(room, 2)
     slack = {"slack_0": low.tolist(), "slack_1": high.tolist()}
-    return Witness(page.columns(shape), slack, (page.secret,))
+
+    def linear(challenges: Challenges) -> dict[str, list[int]]:
+        return {name: page.combine(factors) for name, factors in _linear_factors(shape, challenges).items()}
+
+    return Witness(page.columns(shape), slack, (page.secret,), linear=linear)
+
+
+def _linear_factors(shape: Shape, challenges: Challenges) -> dict[str, list[int]]:
+    """By linear column: the factors of the features."""
+    if shape.entries == "integer":
+        return {}
+    return {"combined": field.powers(challenges["theta"], shape.columns), "total": [1] * shape.columns}
 
 
 def _check_records(features: NDArray[np.int64], labels: NDArray[np.int64] | None, shape: Shape) -> None:
+    try:
+        check_shape(shape)
+    except VerificationError as error:
+        raise InputError(error.problem, error.remedy) from error
     if features.dtype != np.int64 or features.ndim != 2 or not len(features):
         raise InputError(
             "features are not a table of signed 64-bit integers.", "Convert them to numpy int64."
@@ -293,6 +371,9 @@ def _check_records(features: NDArray[np.int64], labels: NDArray[np.int64] | None
         raise InputError(f"features have {features.shape[1]} columns instead of {shape.columns}.")
     _require_rows(np.abs(features + 0.5).max(axis=1) < ENTRY_BOUND, "a feature outside [-1024, 1023]")
     _require_rows((features * features).sum(axis=1) <= shape.row_bound**2, "a norm above row_bound")
+    if shape.entries == "uniform":
+        weights = features.max(axis=1, keepdims=True)
+        _require_rows(((features == 0) | (features == weights)).all(axis=1), "features of different weights")
     if (labels is None) != (shape.label == "none"):
         raise InputError(f"labels do not fit the label kind {shape.label!r}.", "Pass them, or choose none.")
     if labels is not None:

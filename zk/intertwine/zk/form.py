@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from intertwine.zk import domain, field
 from intertwine.zk.domain import SIZE
+from intertwine.zk.field import MODULUS
 
 Operand: TypeAlias = Union["Form", int]
 
@@ -39,7 +40,7 @@ class Form:
     def __mul__(self, other: Operand) -> "Form":
         if isinstance(other, Form):
             return Form(coefficients=self.polynomial * other.polynomial)
-        values = None if self._values is None else self._values * other
+        values = None if self._values is None else self._values * other % MODULUS
         coefficients = None if self._coefficients is None else self._coefficients * field.element(other)
         return Form(values, coefficients)
 
