@@ -13,22 +13,13 @@ from py_arkworks_bls12381 import G1Point
 
 from intertwine.protocols.errors import InputError
 from intertwine.zk import noise as noisy
-from intertwine.zk.dataset import Dataset, check_dataset
+from intertwine.zk.dataset import Dataset
 from intertwine.zk.expression import Cell, Expression, total
 from intertwine.zk.instance import Input
 from intertwine.zk.noise import NoiseOpening
 
 MAX_ENTRY = 1 << 31
 """Entries of noised sums are below this in absolute value."""
-
-
-def check_public(dataset: Dataset, sigma: int, beacon: bytes, slot: bytes, update: NDArray[np.int64]) -> None:
-    """The checks that both statements begin with; VerificationError or InputError."""
-    noisy.require_32_bytes("beacon", beacon)
-    noisy.require_32_bytes("slot", slot)
-    noisy.check_sigma(sigma)
-    check_dataset(dataset)
-    noisy.check_vector("update", update, MAX_ENTRY)
 
 
 def dataset_inputs(dataset: Dataset) -> list[tuple[str, Input]]:

@@ -16,7 +16,7 @@ from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.zk import data_bound, field
 from intertwine.zk import noise as noisy
 from intertwine.zk.circuit import Challenges, Circuit, Gate, Lookup, Table
-from intertwine.zk.dataset import Dataset, DatasetOpening, Shape
+from intertwine.zk.dataset import Dataset, DatasetOpening, Shape, check_dataset
 from intertwine.zk.domain import DATA_ROWS
 from intertwine.zk.expression import Cell, Expression, total
 from intertwine.zk.field import MODULUS
@@ -102,7 +102,10 @@ def prove(
     except VerificationError as error:
         raise InputError(error.problem, error.remedy) from error
     _refuse_false_statement(statement, dataset, noise, lot)
-    noise.register(instance.transcript().digest())
+    statement_digest = instance.transcript().digest()
+    noise.register(statement_digest)
+    if lot is not None:
+        lot.register(statement_digest)
     return instance.prove(witness_of(statement, dataset, noise, lot), progress)
 
 
@@ -131,7 +134,8 @@ def glm_circuit(
     lot = ("lot_carry", "lot_bits", "lot_in") if secret else ()
     per_page = (*lot, "high", "link", "low_0", "low_1")
     return Circuit(
-        name=f"glm link={model.link} columns={shape.columns} label={shape.label} row_bound={shape.row_bound} "
+        name=f"glm link={model.link} columns={shape.columns} label={shape.label} "
+        f"entries={shape.entries} row_bound={shape.row_bound} "
         f"rows={','.join(map(str, rows))} lot={model.lot} residual_bound={model.residual_bound} "
         f"label_factor={factor} sigma={sigma}",
         committed=(
@@ -198,7 +202,9 @@ def instance_of(statement: GlmStatement) -> Instance:
     """The statement's instance, after its own checks."""
     dataset, shape, model = statement.dataset, statement.dataset.shape, statement.model
     beacon, slot, update = statement.beacon, statement.slot, statement.update
-    data_bound.check_public(dataset, statement.sigma, beacon, slot, update)
+    noisy.check_public(statement.context, beacon, slot, statement.sigma)
+    check_dataset(dataset)
+    noisy.check_vector("update", update, data_bound.MAX_ENTRY)
     if len(update) != shape.columns:
         raise VerificationError("update_encoding", "the update does not have one entry a feature.")
     check_model(dataset, model, statement.weights, statement.exponent)
@@ -212,6 +218,7 @@ def instance_of(statement: GlmStatement) -> Instance:
         ("columns", shape.columns),
         ("row_bound", shape.row_bound),
         ("label", shape.label),
+        ("entries", shape.entries),
         *data_bound.dataset_inputs(dataset),
         ("link", model.link),
         ("residual_bound", model.residual_bound),
@@ -244,6 +251,8 @@ def instance_of(statement: GlmStatement) -> Instance:
             commitments[f"combined[{page}]"] = (features, powers)
         return commitments
 
+    noisy.check_count(statement.randomness, noisy.noise_pages(shape.columns, statement.sigma))
+    noisy.check_count(statement.lot_randomness, len(dataset.pages) if model.lot < FULL_LOT else 0)
     committed = noisy.decode_commitments(
         circuit.committed, (*statement.randomness, *statement.lot_randomness)
     )

@@ -258,10 +258,24 @@ def split(values: NDArray[np.int64], limbs: int = LIMBS) -> list[NDArray[np.int6
 # Checks
 
 
+def require_bytes(name: str, value: bytes) -> None:
+    """Raise InputError unless `value` is bytes."""
+    if not isinstance(value, bytes):
+        raise InputError(f"{name} is not a string of bytes.", "Pass its canonical encoding.")
+
+
 def require_32_bytes(name: str, value: bytes) -> None:
     """Raise InputError unless `value` is 32 bytes."""
     if not isinstance(value, bytes) or len(value) != 32:
         raise InputError(f"{name} is not a string of 32 bytes.", "Pass exactly 32 bytes.")
+
+
+def check_public(context: bytes, beacon: bytes, slot: bytes, sigma: int) -> None:
+    """What every statement about a round begins with; InputError, or VerificationError `sigma_supported`."""
+    require_bytes("context", context)
+    require_32_bytes("beacon", beacon)
+    require_32_bytes("slot", slot)
+    check_sigma(sigma)
 
 
 def check_sigma(sigma: int) -> None:
@@ -292,10 +306,17 @@ def check_vector(name: str, vector: NDArray[np.int64], bound: int) -> None:
         )
 
 
+def check_count(points: Sequence[bytes], expected: int) -> None:
+    """Raise VerificationError `commitment_count` unless there are so many commitments."""
+    if not isinstance(points, Sequence):
+        raise VerificationError("commitment_count", "the commitments are not a sequence.")
+    if len(points) != expected:
+        raise VerificationError("commitment_count", f"{len(points)} commitments instead of {expected}.")
+
+
 def decode_commitments(names: Sequence[str], points: Sequence[bytes]) -> dict[str, G1Point]:
     """Commitments by column; VerificationError `commitment_count` or `point_encoding`."""
-    if len(names) != len(points):
-        raise VerificationError("commitment_count", f"{len(points)} commitments instead of {len(names)}.")
+    check_count(points, len(names))
     try:
         return {name: kzg.decode_point(data) for name, data in zip(names, points, strict=True)}
     except ValueError as error:

@@ -33,7 +33,7 @@ Progress: TypeAlias = Callable[[float], None]
 _LAST = [*[0] * DATA_ROWS, 1]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Witness:
     """What only the prover knows.
 

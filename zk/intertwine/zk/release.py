@@ -167,17 +167,16 @@ def release_circuit(sigma: int, dimension: int, norm_bound: int) -> Circuit:
 
 def instance_of(statement: ReleaseStatement) -> Instance:
     """The statement's instance, after checks 1 to 6 and those of the commitments' encoding."""
-    noisy.require_32_bytes("beacon", statement.beacon)
-    noisy.require_32_bytes("slot", statement.slot)
     update, sigma = statement.update, statement.sigma
-    noisy.check_sigma(sigma)
+    noisy.check_public(statement.context, statement.beacon, statement.slot, sigma)
     if type(statement.norm_bound) is not int or not 1 <= statement.norm_bound <= MAX_NORM_BOUND:
         raise VerificationError("norm_bound_range", f"the norm bound is {statement.norm_bound}.")
     noisy.check_vector("update", update, 2 * MAX_ENTRY)
     circuit = release_circuit(sigma, len(update), statement.norm_bound)
-    committed = noisy.decode_commitments(
-        circuit.committed, (*statement.commitments.randomness, *statement.commitments.gradient)
-    )
+    randomness, gradient = statement.commitments.randomness, statement.commitments.gradient
+    noisy.check_count(randomness, noisy.noise_pages(len(update), sigma))
+    noisy.check_count(gradient, len(noisy.page_sizes(len(update))))
+    committed = noisy.decode_commitments(circuit.committed, (*randomness, *gradient))
     inputs = (
         ("context", statement.context),
         ("beacon", statement.beacon),
@@ -185,8 +184,8 @@ def instance_of(statement: ReleaseStatement) -> Instance:
         ("sigma", sigma),
         ("norm_bound", statement.norm_bound),
         ("dimension", len(update)),
-        ("randomness", statement.commitments.randomness),
-        ("gradient", statement.commitments.gradient),
+        ("randomness", randomness),
+        ("gradient", gradient),
         ("update", hashlib.sha256(update.astype("<i8").tobytes()).digest()),
     )
     columns = noisy.noise_public(statement.beacon, statement.slot, update, sigma)

@@ -15,7 +15,7 @@ from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.zk import data_bound, field
 from intertwine.zk import noise as noisy
 from intertwine.zk.circuit import Challenges, Circuit, Gate
-from intertwine.zk.dataset import LABEL_BOUND, Dataset, DatasetOpening, Shape
+from intertwine.zk.dataset import LABEL_BOUND, Dataset, DatasetOpening, Shape, check_dataset
 from intertwine.zk.domain import DATA_ROWS
 from intertwine.zk.expression import Cell, Expression, total
 from intertwine.zk.field import MODULUS
@@ -60,8 +60,7 @@ class StatisticsStatement:
 
 def dimension(shape: Shape, moment: Moment) -> int:
     """How many entries the sum has."""
-    variables = len(shape.names)
-    return shape.columns if moment == "sum" else variables * (variables + 1) // 2
+    return shape.columns if moment == "sum" else shape.variables * (shape.variables + 1) // 2
 
 
 def sensitivity(shape: Shape, moment: Moment, weights: Weights) -> int:
@@ -73,11 +72,15 @@ def sensitivity(shape: Shape, moment: Moment, weights: Weights) -> int:
 
 
 def exact_sum(opening: DatasetOpening, moment: Moment, weights: Weights) -> NDArray[np.int64]:
-    """The sum without noise, int64: shape (columns,), or the upper triangle of the Gram matrix by rows."""
+    """The sum without noise, int64: shape (columns,), or the upper triangle of the Gram matrix by rows.
+
+    VerificationError `statistic_known` for a sum weighted by labels that there are not.
+    """
+    _check_statistic(opening.shape, moment, weights)
     features, labels = opening.features, opening.labels
     if moment == "sum":
-        factor = np.ones(len(features), dtype=np.int64) if weights == "one" or labels is None else labels
-        return factor @ features
+        plain: NDArray[np.int64] = features.sum(axis=0)
+        return plain if weights == "one" or labels is None else labels @ features
     variables = features if labels is None else np.column_stack((features, labels))
     gram: NDArray[np.int64] = variables.T @ variables
     return gram[np.triu_indices(len(gram))]
@@ -133,7 +136,7 @@ def statistics_circuit(
     copies = [Gate(name, Cell(name) - Cell(f"combined{name.removeprefix('left')}")) for name in late]
     return Circuit(
         name=f"statistics moment={moment} weights={weights} columns={shape.columns} label={shape.label} "
-        f"row_bound={shape.row_bound} rows={rows} sigma={sigma}",
+        f"entries={shape.entries} row_bound={shape.row_bound} rows={rows} sigma={sigma}",
         committed=noisy.randomness_names(size, sigma),
         linear=(
             *(f"combined[{page}]" for page in all_pages),
@@ -151,7 +154,9 @@ def instance_of(statement: StatisticsStatement) -> Instance:
     """The statement's instance, after its own checks."""
     dataset, shape, update = statement.dataset, statement.dataset.shape, statement.update
     moment, weights = statement.moment, statement.weights
-    data_bound.check_public(dataset, statement.sigma, statement.beacon, statement.slot, update)
+    noisy.check_public(statement.context, statement.beacon, statement.slot, statement.sigma)
+    check_dataset(dataset)
+    noisy.check_vector("update", update, data_bound.MAX_ENTRY)
     _check_statistic(shape, moment, weights)
     if len(update) != dimension(shape, moment):
         raise VerificationError("update_encoding", "the update does not have the moment's dimension.")
@@ -165,6 +170,7 @@ def instance_of(statement: StatisticsStatement) -> Instance:
         ("columns", shape.columns),
         ("row_bound", shape.row_bound),
         ("label", shape.label),
+        ("entries", shape.entries),
         ("moment", moment),
         ("weights", weights),
         *data_bound.dataset_inputs(dataset),
@@ -234,7 +240,7 @@ def _circuit(statement: StatisticsStatement) -> Circuit:
 
 
 def _check_statistic(shape: Shape, moment: str, weights: str) -> None:
-    known = (moment, weights) in {("sum", "one"), ("sum", "label"), ("gram", "one")}
+    known = (moment, weights) in (("sum", "one"), ("sum", "label"), ("gram", "one"))
     if not known or (weights == "label" and shape.label == "none"):
         raise VerificationError(
             "statistic_known", f"there is no statistic {moment!r} with weights {weights!r} of this dataset."
@@ -245,7 +251,7 @@ def _coefficients(shape: Shape, moment: Moment, challenges: Challenges) -> list[
     """c_j of every entry of the sum; nothing before θ is drawn."""
     if "theta" not in challenges:
         return []
-    theta, size = challenges["theta"], len(shape.names)
+    theta, size = challenges["theta"], shape.variables
     if moment == "sum":
         return field.powers(theta, shape.columns)
     powers = field.powers(theta, size * size)
@@ -260,7 +266,7 @@ def _linear_weights(
     shape: Shape, moment: Moment, weights: Weights, challenges: Challenges
 ) -> dict[str, tuple[int, list[int]]]:
     """By kind of linear column: the first dataset column that it combines, and their factors."""
-    theta, size = challenges["theta"], len(shape.names)
+    theta, size = challenges["theta"], shape.variables
     if moment == "gram":
         step = pow(theta, size, MODULUS)
         return {"combined": (0, field.powers(theta, size)), "other": (0, field.powers(step, size))}

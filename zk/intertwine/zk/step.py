@@ -5,7 +5,7 @@ margin's top bits, so that a proof can look them up; margin, table and sum are e
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -66,11 +66,13 @@ class Model:
 class LotOpening:
     """The secret lot's random bits, fixed before the beacon.
 
-    rows: records on each dataset page; commitments: one point of 48 bytes a page. InputError for a bad seed.
+    rows: records on each dataset page; commitments: one point of 48 bytes a page; proven: see NoiseOpening.
+    InputError for a bad seed.
     """
 
-    def __init__(self, rows: Sequence[int], seed: bytes) -> None:
+    def __init__(self, rows: Sequence[int], seed: bytes, proven: Collection[bytes] = ()) -> None:
         noisy.require_32_bytes("seed", seed)
+        self.proven = frozenset(proven)
         self.secrets = (seed,)
         source = Randomness(b"lot", seed, *(count.to_bytes(8, "little") for count in rows))
         streams = [source.stream(f"page{page}", 2 * count) for page, count in enumerate(rows)]
@@ -83,6 +85,10 @@ class LotOpening:
 
     def __repr__(self) -> str:
         return f"LotOpening(rows={[len(bits) for bits in self.random_bits]}, secrets hidden)"
+
+    def register(self, statement_digest: bytes) -> None:
+        """Count a statement before it is proven; InputError for one distinct statement too many."""
+        self.proven = noisy.register_proof(self.proven, statement_digest)
 
     def page_bits(
         self, page: int, beacon: bytes, slot: bytes, lot: int

@@ -67,10 +67,8 @@ def prepare(
     statement; linear: those of the linear columns; transcript: has absorbed the statement. What the columns
     mean is the caller's business.
     """
-    if len(proof) != proof_size(circuit):
-        raise VerificationError(
-            "proof_length", f"the proof has {len(proof)} bytes instead of {proof_size(circuit)}."
-        )
+    if not isinstance(proof, bytes) or len(proof) != proof_size(circuit):
+        raise VerificationError("proof_length", f"the proof is not a string of {proof_size(circuit)} bytes.")
     parsed = _parse(circuit, proof)
     challenges = _replay(circuit, transcript, proof)
     try:
