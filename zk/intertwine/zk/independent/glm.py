@@ -42,10 +42,10 @@ class Glm:
     def check(self) -> None:
         """VerificationError if a public input is out of its range."""
         check_sigma(self.sigma)
-        self.records.check_shape()
+        self.records.check()
+        noise = self.noise
         self.model.check(self.records)
-        self.noise.check_count()
-        self.records.check_count()
+        noise.check_count()
         expected = len(self.records.pages) if self._sampled else 0
         if len(self.lot_randomness) != expected:
             raise VerificationError(

@@ -33,11 +33,11 @@ def parse_update(data: bytes, bound: int, dimension: int | None = None) -> tuple
         raise VerificationError(
             "update_encoding", f"the update is not 1 to {MAX_DIMENSION} entries of 8 bytes."
         )
-    if dimension not in {None, count}:
-        raise VerificationError("update_encoding", f"the update has {count} entries, not {dimension}.")
     update = struct.unpack(f"<{count}q", data)
     if any(abs(entry) >= bound for entry in update):
         raise VerificationError("update_range", f"an entry of the update is not below {bound}.")
+    if dimension not in {None, count}:
+        raise VerificationError("update_encoding", f"the update has {count} entries, not {dimension}.")
     return update
 
 

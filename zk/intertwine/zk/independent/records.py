@@ -17,16 +17,13 @@ class Records:
     shape: Shape
     pages: tuple[Page, ...]
 
-    def check_shape(self) -> None:
-        """VerificationError `dataset_shape`."""
+    def check(self) -> None:
+        """VerificationError `dataset_shape` or `commitment_count`."""
         self.shape.check()
         if not self.pages:
             raise VerificationError("dataset_shape", "the dataset has no pages.")
         for page in self.pages:
             page.check_rows()
-
-    def check_count(self) -> None:
-        """VerificationError `commitment_count`."""
         for page in self.pages:
             page.check_count(self.shape)
 

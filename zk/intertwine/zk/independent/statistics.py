@@ -31,15 +31,19 @@ class Statistics:
     def check(self) -> None:
         """VerificationError if a public input is out of its range."""
         check_sigma(self.sigma)
-        self.records.check_shape()
+        self.records.check()
+        update = self.noise.update
         if (self.moment, self.weights) not in KINDS:
             raise VerificationError(
-                "dataset_shape", "moment and weights are not sum one, sum label or gram one."
+                "statistic_known", "moment and weights are not sum one, sum label or gram one."
             )
         if self.weights == "label" and self.records.shape.label == "none":
-            raise VerificationError("dataset_shape", "label weights need a label.")
+            raise VerificationError("statistic_known", "label weights need a label.")
+        if len(update) != self.dimension:
+            raise VerificationError(
+                "update_encoding", f"the update has {len(update)} entries, not {self.dimension}."
+            )
         self.noise.check_count()
-        self.records.check_count()
 
     @property
     def side(self) -> int:
@@ -54,7 +58,7 @@ class Statistics:
     @cached_property
     def noise(self) -> Noise:
         """The noise; VerificationError if the update is not one."""
-        update = parse_update(self.update, UPDATE_BOUND, self.dimension)
+        update = parse_update(self.update, UPDATE_BOUND)
         return Noise(self.beacon, self.slot, self.sigma, update, self.randomness)
 
     def statement(self) -> Statement:
