@@ -123,6 +123,7 @@ def test_copied_commitments(enrolled: Recording, audit: Audit) -> None:
         (BEN, {"label": "none"}, "has not the 3 commitments"),
         (ADDED, {"sequence": 3}, "number 3, not 2"),
         (ADDED, {"previous": sha256(b"other")}, "does not follow"),
+        (BEN, {"entries": "uniform"}, "has not the 5 commitments"),
         (ADDED, {"row_bound": 31}, "another form"),
     ],
 )

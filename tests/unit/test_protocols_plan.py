@@ -41,11 +41,19 @@ VALUES = {
     "adjacency": "zero-out",
     "beacon": "M1",
 }
-STATISTICS = {"statement": "statistics", "moment": "sum", "weights": "one", "label": "none", "row_bound": 30}
+STATISTICS = {
+    "statement": "statistics",
+    "moment": "sum",
+    "weights": "one",
+    "label": "none",
+    "entries": "uniform",
+    "row_bound": 30,
+}
 GLM = {
     "statement": "glm",
     "link": "logistic",
     "label": "binary",
+    "entries": "integer",
     "row_bound": 30,
     "residual_bound": 20,
     "lot": 2048,

@@ -2,8 +2,8 @@
 
 A participant's data for a task is a chain of documents, each adding pages of at most 4088 records. The
 statements of a run are about all pages of the chain, in order. A document travels with two attachments per
-page: its commitments (48-byte points: features, then the label, if any) and the proof that the records
-behind them have the stated form (`zk/DATASET.md`).
+page: its commitments (48-byte points, a column each, in the order of `zk/DATASET.md`) and the proof that the
+records behind them have the stated form.
 """
 
 from typing import Annotated, Literal, Self
@@ -14,14 +14,14 @@ from pydantic import Field, model_validator
 
 from intertwine.protocols.document import Document, Hex32, Hex32OrEmpty, Name
 from intertwine.protocols.encoding import tagged_digest
-from intertwine.protocols.mechanism import MAX_COLUMNS, Label, RowBound
+from intertwine.protocols.mechanism import MAX_COLUMNS, Entries, Label, RowBound
 
 PAGE_ROWS = 4088
 MAX_PAGES_ADDED = 64
 """Pages of one document."""
 MAX_DATASET_PAGES = 256
 """Pages of a whole chain."""
-MAX_COMMITMENTS_BYTES = 48 * (MAX_COLUMNS + 1)
+MAX_COMMITMENTS_BYTES = 48 * (MAX_COLUMNS + 2)  # with a label and a weight
 MAX_PAGE_PROOF_BYTES = 1 << 18
 
 
@@ -38,7 +38,7 @@ class Dataset(Document):
 
     sequence: counts the participant's documents for the task from 1, over all its chains. previous: digest
     of the Signed[Dataset] before this one, whose pages stay in use; empty starts a new chain, and the old
-    one is no longer used. columns, row_bound, label: of every record; the same throughout a chain.
+    one is no longer used. columns, row_bound, label, entries: of every record; the same throughout a chain.
     content: `content_digest` of the records that are added, by which a second enrolment is noticed.
     """
 
@@ -51,6 +51,7 @@ class Dataset(Document):
     columns: Annotated[int, Field(ge=1, le=MAX_COLUMNS)]
     row_bound: RowBound
     label: Label
+    entries: Entries = "integer"
     content: Hex32
     pages: Annotated[list[DatasetPage], Field(min_length=1, max_length=MAX_PAGES_ADDED)]
 

@@ -21,6 +21,8 @@ MAX_COLUMNS = 1024
 FULL_LOT = 2048
 
 Label: TypeAlias = Literal["none", "binary", "integer"]
+Entries: TypeAlias = Literal["integer", "uniform"]
+"""What a record's features are: any integers, or each 0 or the record's weight."""
 RowBound: TypeAlias = Annotated[int, Field(ge=1, le=2047)]
 
 LABEL_BOUNDS: dict[Label, int] = {"none": 0, "binary": 1, "integer": 1024}
@@ -47,6 +49,7 @@ class StatisticsMechanism(Document):
     moment: Literal["sum", "gram"]
     weights: Literal["one", "label"]
     label: Label
+    entries: Entries = "integer"
     row_bound: RowBound
 
     @model_validator(mode="after")
@@ -84,6 +87,7 @@ class GlmMechanism(Document):
     statement: Literal["glm"] = "glm"
     link: Literal["logistic", "identity"]
     label: Literal["binary", "integer"]
+    entries: Entries = "integer"
     row_bound: RowBound
     residual_bound: Annotated[int, Field(ge=1, le=1023)]
     lot: Annotated[int, Field(ge=1, le=FULL_LOT)]

@@ -6,7 +6,7 @@ Coordinator, agent and auditor follow a participant's documents here and nowhere
     signature            the document is signed with the participant's key
     dataset_chain        it is numbered next, and adds to the chain in force or starts a new one
     commitments_digest   the commitments are the ones it names
-    commitment_count     every page has one point a column, and one for the label, if there is one
+    commitment_count     every page has one point a column, label and weight included, if there are any
     point_encoding       every point is canonical, in the subgroup and not the identity
     copied_commitment    no point occurs twice in the document
     proof_digest         the proofs are the ones it names
@@ -57,10 +57,15 @@ def verify_dataset(
     return extended
 
 
+def document_shape(document: Dataset) -> Shape:
+    """The form of the records that a document enrols."""
+    return Shape(document.columns, document.row_bound, document.label, document.entries)
+
+
 def extend(chain: Chain | None, signed: Signed[Dataset], commitments: Sequence[bytes]) -> Chain:
     """The chain after a document: the checks of `verify_dataset` from dataset_chain to copied_commitment."""
     body = signed.body
-    shape = Shape(body.columns, body.row_bound, body.label)
+    shape = document_shape(body)
     before = _pages_before(chain, body, shape)
     if len(before) + len(body.pages) > MAX_DATASET_PAGES:
         raise VerificationError(
@@ -70,7 +75,7 @@ def extend(chain: Chain | None, signed: Signed[Dataset], commitments: Sequence[b
     if [sha256(data) for data in commitments] != names:
         raise VerificationError("commitments_digest", "the commitments are not those the document names.")
     pages = tuple(
-        Page(page.rows, _points(data, body.columns + (body.label != "none")))
+        Page(page.rows, _points(data, len(shape.names)))
         for page, data in zip(body.pages, commitments, strict=True)
     )
     points = [point for page in pages for point in page.commitments]

@@ -113,6 +113,12 @@ def model_of(plan: Plan, mechanism: GlmMechanism) -> glm.Model:
     )
 
 
+def planned_shape(plan: Plan, mechanism: DataBound) -> Shape:
+    """The form that a data-bound plan asks of enrolled records."""
+    columns = mechanism.columns(plan.dimension)
+    return Shape(columns, mechanism.row_bound, mechanism.label, mechanism.entries)
+
+
 def verify_release(
     plan: Plan,
     commit: Signed[Commit],
@@ -176,8 +182,7 @@ def _dataset_of(plan: Plan, mechanism: DataBound, commit: Commit, chain: Chain |
             "the commit does not name the dataset that its participant has enrolled for the task.",
             "Enrol the records first, and name the latest document.",
         )
-    shape = Shape(mechanism.columns(plan.dimension), mechanism.row_bound, mechanism.label)
-    if chain.dataset.shape != shape:
+    if chain.dataset.shape != planned_shape(plan, mechanism):
         raise VerificationError(
             "commit_dataset", "the enrolled records do not have the form that the plan asks for."
         )
