@@ -275,7 +275,7 @@ def test_a_risk_run_beats_the_cvss_score(records: Any) -> None:
 def test_the_proven_statements_compute_what_these_runs_train_with(records: Any) -> None:
     definition, plan = task("risk"), plan_of("risk")
     features, labels = (part[:200] for part in definition.dataset(records("risk", "corner-supply")))
-    shape = Shape(definition.columns, definition.row_bound, definition.label)
+    shape = Shape(definition.columns, definition.row_bound, definition.label, definition.entries)
     opening = commit_dataset(features, labels, shape, bytes(32))
     model = glm.Model(
         plan.mechanism.link, plan.mechanism.residual_bound, plan.record_norm, plan.mechanism.lot
@@ -290,7 +290,9 @@ def test_the_proven_statements_compute_what_these_runs_train_with(records: Any) 
 
 def test_the_class_sum_of_the_same_records_does_about_as_well(records: Any) -> None:
     participants = [records("risk", who) for who in PARTICIPANTS["risk"]]
-    mechanism = StatisticsMechanism(moment="sum", weights="label", label="binary", row_bound=ROW_BOUND)
+    mechanism = StatisticsMechanism(
+        moment="sum", weights="label", label="binary", entries="integer", row_bound=ROW_BOUND
+    )
     class_sum = {
         "mechanism": mechanism.model_dump(mode="json"),
         "record_bound": mechanism.record_bound(),

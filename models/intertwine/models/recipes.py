@@ -66,7 +66,9 @@ RECIPES = {
         average_last=4,
     ),
     "recommendation": Recipe(
-        mechanism=StatisticsMechanism(moment="sum", weights="one", label="none", row_bound=baskets.ROW_BOUND),
+        mechanism=StatisticsMechanism(
+            moment="sum", weights="one", label="none", entries="uniform", row_bound=baskets.ROW_BOUND
+        ),
         rounds=1,
         sigma=400,
         record_norm=baskets.RECORD_NORM,

@@ -20,7 +20,7 @@ from intertwine.models.catalogue import ITEMS, catalogue
 from intertwine.models.onnx_graph import DOUBLE, Graph, model_metadata
 from intertwine.models.recipes import RECIPES
 from intertwine.models.task import Arrays, Evaluation, Features, Parameters
-from intertwine.protocols.mechanism import Label
+from intertwine.protocols.mechanism import Entries, Label
 
 TOP = 10
 POPULARITY_WEIGHT = 0.3
@@ -47,6 +47,7 @@ class RecommendationTask:
     columns = ITEMS
     row_bound = data.ROW_BOUND
     label: Label = "none"
+    entries: Entries = "uniform"
     record_norm = data.RECORD_NORM
 
     def load(self, path: Path) -> Baskets:

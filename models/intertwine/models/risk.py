@@ -13,7 +13,7 @@ from intertwine.models.onnx_graph import Graph, model_metadata
 from intertwine.models.task import Arrays, Evaluation, Features, Labels, Parameters
 from intertwine.models.vulnerability import Vulnerabilities
 from intertwine.models.whitening import Whitening, simulated_whitening
-from intertwine.protocols.mechanism import Label
+from intertwine.protocols.mechanism import Entries, Label
 
 BASE_LOG_ODDS = -3.9
 """Public log odds of exploitation, those of 2%, from which the scorer's intercept starts."""
@@ -42,6 +42,7 @@ class RiskTask:
     columns = dimension
     row_bound = ROW_BOUND
     label: Label = "binary"
+    entries: Entries = "integer"
     record_norm = RECORD_NORM
 
     def __init__(self, whitening: Whitening | None = None) -> None:

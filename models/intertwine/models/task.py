@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from intertwine.protocols.mechanism import Label
+from intertwine.protocols.mechanism import Entries, Label
 
 Parameters: TypeAlias = NDArray[np.float64]
 """A model's parameters as one vector, shape (d,)."""
@@ -124,13 +124,15 @@ class DataBoundTask(Task[Records], Protocol[Records]):
     """A task whose update follows from enrolled integer records, by a statistics or a glm statement.
 
     columns: features of a record, 1 to 1024. row_bound: bound on each record's integer L2 norm, at most
-    1023, so that every feature is at most that too. record_norm: the real norm that `row_bound` stands for.
-    A plan for the task must have the same four values.
+    1023, so that every feature is at most that too. entries: `uniform` if a record's features that are not 0
+    are all equal, which is much cheaper to prove of many columns. record_norm: the real norm that `row_bound`
+    stands for. A plan for the task must have the same values.
     """
 
     columns: int
     row_bound: int
     label: Label
+    entries: Entries
     record_norm: str
 
     def dataset(self, records: Records) -> tuple[Features, Labels | None]:
