@@ -372,7 +372,7 @@ def _check_records(features: NDArray[np.int64], labels: NDArray[np.int64] | None
     _require_rows(np.abs(features + 0.5).max(axis=1) < ENTRY_BOUND, "a feature outside [-1024, 1023]")
     _require_rows((features * features).sum(axis=1) <= shape.row_bound**2, "a norm above row_bound")
     if shape.entries == "uniform":
-        weights = features.max(axis=1, keepdims=True)
+        weights = np.maximum(features.max(axis=1, keepdims=True), 0)
         _require_rows(((features == 0) | (features == weights)).all(axis=1), "features of different weights")
     if (labels is None) != (shape.label == "none"):
         raise InputError(f"labels do not fit the label kind {shape.label!r}.", "Pass them, or choose none.")

@@ -245,7 +245,7 @@ def instance_of(statement: GlmStatement) -> Instance:
         factors = [weight % MODULUS for weight in statement.weights]
         commitments: dict[str, Combination] = {}
         for page, columns in enumerate(points):
-            features, label = columns[: shape.columns], columns[shape.columns :]
+            features, label = columns[: shape.columns], columns[shape.columns : shape.variables]
             commitments[f"margin[{page}]"] = (features, factors)
             commitments[f"y[{page}]"] = (label, [1])
             commitments[f"combined[{page}]"] = (features, powers)
