@@ -270,7 +270,7 @@ def test_transcript_by_hand() -> None:
 
 def test_residual_tables_against_mpmath() -> None:
     mpmath.mp.prec = 300
-    shape = Shape(3, 2047, "binary")
+    shape = Shape(3, 2047, "binary", "integer")
     model = Model("logistic", 1023, "7.5", "1", "1", 20, 2048, (1, 2, 3))
     scale = mpmath.mpf(2) ** 21 * mpmath.mpf("7.5") / (2047 * mpmath.mpf(2) ** 20)
     expected = tuple(
@@ -283,7 +283,7 @@ def test_residual_tables_against_mpmath() -> None:
 
 
 def test_identity_rounds_ties_to_even_and_clips() -> None:
-    shape = Shape(3, 1, "integer")
+    shape = Shape(3, 1, "integer", "integer")
     # Before rounding and clipping, f(h) is 25, 50 and ½ times 2h − 2047, the last always a tie.
     quarter = Model("identity", 100, "1", "0.5", "4", 21, 2048, (1, 1, 1)).residuals(shape)
     half = Model("identity", 100, "1", "0.5", "2", 21, 2048, (1, 1, 1))

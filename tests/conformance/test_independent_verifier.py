@@ -60,6 +60,14 @@ def release_file() -> Fields:
     }
 
 
+def baskets(label: Any) -> dataset.DatasetOpening:
+    """Uniform entries: sets of items, each with its own weight."""
+    features = np.array([[5, 0, 5], [0, 0, 0], [3, 3, 3], [0, 7, 0]], np.int64)
+    labels = {"none": None, "binary": np.array([1, 0, 0, 1]), "integer": np.array([1, -7, 1023, 0])}[label]
+    shape = dataset.Shape(3, 8, label, "uniform")
+    return dataset.commit_dataset(features, labels, shape, b"o" * 32)
+
+
 def enrolled(label: str) -> dataset.DatasetOpening:
     rng = np.random.default_rng(5)
     features = rng.integers(-6, 7, (40, 3)).astype(np.int64)
@@ -73,14 +81,14 @@ def records(opening: dataset.DatasetOpening) -> Fields:
         "columns": shape.columns,
         "row_bound": shape.row_bound,
         "label": shape.label,
+        "entries": shape.entries,
         "pages": [
             {"rows": page.rows, "commitments": hexes(page.commitments)} for page in opening.dataset.pages
         ],
     }
 
 
-def dataset_file() -> Fields:
-    opening = enrolled("integer")
+def dataset_file(opening: dataset.DatasetOpening) -> Fields:
     page = opening.dataset.pages[0]
     proof = dataset.prove_page(dataset.PageStatement(CONTEXT, opening.dataset.shape, page), opening, 0)
     shape = {key: value for key, value in records(opening).items() if key != "pages"}
@@ -131,8 +139,9 @@ def glm_file() -> Fields:
 
 @pytest.fixture(scope="module")
 def good() -> dict[str, Fields]:
-    makers = (release_file, dataset_file, statistics_file, glm_file)
-    return {kind: make() for kind, make in zip(KINDS, makers, strict=True)}
+    enrolment = dataset_file(enrolled("integer"))
+    files = (release_file(), enrolment, statistics_file(), glm_file())
+    return dict(zip(KINDS, files, strict=True))
 
 
 def points(encodings: list[str]) -> tuple[bytes, ...]:
@@ -149,7 +158,7 @@ def first_verifier(fields: Fields) -> None:
             proof,
         )
         return
-    shape = dataset.Shape(fields["columns"], fields["row_bound"], fields["label"])
+    shape = dataset.Shape(fields["columns"], fields["row_bound"], fields["label"], fields["entries"])
     if fields["statement"] == "dataset":
         page = dataset.Page(fields["rows"], points(fields["commitments"]))
         dataset.verify_page(dataset.PageStatement(context, shape, page), proof)
@@ -202,13 +211,11 @@ def test_both_accept(good: dict[str, Fields], kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("sigma", "moment", "weights", "label"),
-    [(5001, "sum", "label", "integer"), (400, "sum", "one", "none")],
+    [(5001, "sum", "label", "integer"), (400, "sum", "one", "none"), (20001, "gram", "one", "binary")],
 )
-def test_both_accept_other_statistics(sigma: int, moment: Any, weights: Any, label: Any) -> None:
-    features = np.ones((3, 2), np.int64)
-    labels = None if label == "none" else np.array([1, -7, 1023])
-    opening = dataset.commit_dataset(features, labels, dataset.Shape(2, 2, label), b"o" * 32)
-    own = noise.NoiseOpening(2, sigma, b"p" * 32)
+def test_both_accept_sums_of_baskets(sigma: int, moment: Any, weights: Any, label: Any) -> None:
+    opening = baskets(label)
+    own = noise.NoiseOpening(statistics.dimension(opening.dataset.shape, moment), sigma, b"p" * 32)
     update = statistics.exact_sum(opening, moment, weights) + own.noise(BEACON, SLOT)
     statement = statistics.StatisticsStatement(
         CONTEXT, BEACON, SLOT, sigma, opening.dataset, moment, weights, own.commitments, update
@@ -216,6 +223,13 @@ def test_both_accept_other_statistics(sigma: int, moment: Any, weights: Any, lab
     fields = {"statement": "statistics", "moment": moment, "weights": weights}
     fields |= {"proof": statistics.prove(statement, opening, own).hex()}
     assert both(noised(sigma, own.commitments, update) | records(opening) | fields) == "accepted"
+
+
+@pytest.mark.parametrize("label", ["none", "binary"])
+def test_both_accept_an_enrolment_of_baskets(label: str) -> None:
+    enrolment = dataset_file(baskets(label))
+    assert both(enrolment) == "accepted"
+    assert both(enrolment | {"proof": flip(enrolment["proof"], 8 * 48 * 12 + 5)}) != "accepted"
 
 
 def test_both_accept_identity_without_lot() -> None:
@@ -387,6 +401,8 @@ def test_residual_tables_agree(seed: int) -> None:
         ours = Model(link, bound, norm, *decimals, exponent, 2048, (1,))
         theirs = glm.Model(link, bound, norm, 2048, *decimals)
         shape = dataset.Shape(1, row_bound, label)
-        assert ours.label_factor(Shape(1, row_bound, label)) == step.label_factor(theirs, shape, exponent)
+        assert ours.label_factor(Shape(1, row_bound, label, "integer")) == step.label_factor(
+            theirs, shape, exponent
+        )
         rows = tuple(tuple(map(int, row)) for row in step.residual_table(theirs, shape, exponent).rows)
-        assert ours.residuals(Shape(1, row_bound, label)) == rows
+        assert ours.residuals(Shape(1, row_bound, label, "integer")) == rows

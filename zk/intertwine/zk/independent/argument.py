@@ -26,8 +26,9 @@ def verify(statement: Statement, proof: bytes) -> None:
     """
     circuit = Circuit.of(statement)
     _reference_string()
+    points = decode_points(statement.points)
     messages = Proof.parse(circuit, proof)
-    points = decode_points([*statement.points, *messages.points])
+    points |= decode_points(messages.points)
     messages.check_scalars()
     challenges = _challenges(circuit, messages)
     linear_terms = _linear_terms(circuit, messages, challenges)

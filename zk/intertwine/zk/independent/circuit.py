@@ -4,7 +4,7 @@ A statement is read twice: on zeros, for the names that the circuit digest cover
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Union
@@ -44,6 +44,11 @@ class Linear:
 Value = int | Linear
 # Σ factor·commitment, commitments by their encodings.
 Combination = list[tuple[int, bytes]]
+
+
+def combination(factors: Iterable[int], points: Iterable[bytes]) -> Combination:
+    """Σ factor·commitment; lengths must be equal."""
+    return list(zip(factors, points, strict=True))
 
 
 @dataclass(frozen=True)
@@ -92,9 +97,10 @@ class Constraints:
 
 @dataclass(frozen=True)
 class Cells:
-    """The columns at one point: values of opened and public columns, names of linear ones."""
+    """The columns at one point: values of opened and public columns, names of linear ones; and θ."""
 
     value: Callable[[str], int]
+    theta: int
 
     def __getitem__(self, name: str) -> int:
         return self.value(name)
@@ -141,7 +147,7 @@ class Circuit:
     @classmethod
     def of(cls, statement: Statement) -> "Circuit":
         """Read a statement on zeros."""
-        return cls(statement, statement.constraints(Cells(lambda _name: 0)))
+        return cls(statement, statement.constraints(Cells(lambda _name: 0, theta=0)))
 
     @property
     def first_message(self) -> list[str]:

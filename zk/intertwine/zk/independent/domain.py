@@ -11,8 +11,17 @@ MODULUS = 0x73EDA753299D7D483339D80809A1D80553BDA402FFFE5BFEFFFFFFFF00000001
 ROWS = 4096
 DATA_ROWS = 4088
 OMEGA = pow(7, (MODULUS - 1) // ROWS, MODULUS)
+
+
+def powers(base: int, count: int) -> list[int]:
+    """base^0, base^1, … mod r."""
+    return list(
+        accumulate(repeat(base, count - 1), lambda power, factor: power * factor % MODULUS, initial=1)
+    )
+
+
 # ω^i in row order.
-POINTS = tuple(accumulate(repeat(OMEGA, ROWS - 1), lambda power, root: power * root % MODULUS, initial=1))
+POINTS = tuple(powers(OMEGA, ROWS))
 
 
 def page_count(entries: int) -> int:

@@ -201,7 +201,9 @@ def _public_randomness(fields: _Fields) -> tuple[bytes, bytes, bytes, int]:
 
 
 def _shape(fields: _Fields) -> Shape:
-    return Shape(fields.number("columns"), fields.number("row_bound"), fields.text("label"))
+    return Shape(
+        fields.number("columns"), fields.number("row_bound"), fields.text("label"), fields.text("entries")
+    )
 
 
 def _page(fields: _Fields) -> Page:

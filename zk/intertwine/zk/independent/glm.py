@@ -14,10 +14,12 @@ from intertwine.zk.independent.circuit import (
     Statement,
     Table,
     Value,
+    combination,
     range_table,
 )
+from intertwine.zk.independent.domain import powers
 from intertwine.zk.independent.noise import Noise, check_sigma, parse_update
-from intertwine.zk.independent.records import Records, combination, powers, weight_columns
+from intertwine.zk.independent.records import Records, weight_columns
 from intertwine.zk.independent.residual import MAX_LOT, Model
 from intertwine.zk.independent.sampler import lot_bits
 from intertwine.zk.independent.transcript import Input
@@ -73,7 +75,7 @@ class Glm:
         lot = {f"lot_r[{q}]": point for q, point in enumerate(self.lot_randomness)}
         return Statement(
             name=(
-                f"glm link={model.link} columns={shape.columns} label={shape.label} "
+                f"glm link={model.link} columns={shape.columns} label={shape.label} entries={shape.entries} "
                 f"row_bound={shape.row_bound} rows={self.records.rows_text} lot={model.lot} "
                 f"residual_bound={model.residual_bound} "
                 f"label_factor={model.label_factor(shape)} sigma={self.sigma}"
@@ -98,6 +100,7 @@ class Glm:
             ("columns", shape.columns),
             ("row_bound", shape.row_bound),
             ("label", shape.label),
+            ("entries", shape.entries),
             ("rows", self.records.rows),
             ("dataset", self.records.points),
             ("link", model.link),
@@ -129,9 +132,10 @@ class Glm:
 
     def _linear(self, theta: int) -> dict[str, Combination]:
         columns: dict[str, Combination] = {}
-        factors = powers(theta, self.records.shape.columns)
+        count = self.records.shape.columns
+        factors = powers(theta, count)
         for q, page in enumerate(self.records.pages):
-            features, label = page.commitments[:-1], page.commitments[-1]
+            features, label = page.commitments[:count], page.commitments[count]
             columns[f"margin[{q}]"] = combination(self.model.weights, features)
             columns[f"y[{q}]"] = [(1, label)]
             columns[f"combined[{q}]"] = combination(factors, features)

@@ -41,7 +41,7 @@ def numerator(circuit: Circuit, proof: Proof, challenges: Challenges) -> Linear:
     public = circuit.statement.public(challenges.theta)
     values = {name: domain.evaluate(rows, basis) for name, rows in public.items()} | proof.values
     values |= {"row_first": basis[0], "row_end": basis[domain.DATA_ROWS]}
-    constraints = circuit.statement.constraints(Cells(values.__getitem__))
+    constraints = circuit.statement.constraints(Cells(values.__getitem__, challenges.theta))
     groups = list(lookups.groups(constraints.entries))
     step = sum(helper for helper, _ in groups) - table_sum + _batched_sums(constraints, challenges)
     last = values["sum"]

@@ -1,13 +1,11 @@
 """The pages of an enrolled dataset as statistics and glm use them (`DATASET.md`)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, repeat
 
 from intertwine.protocols.errors import VerificationError
-from intertwine.zk.independent.circuit import Combination
 from intertwine.zk.independent.dataset import Page, Shape
-from intertwine.zk.independent.domain import MODULUS, pages_of
+from intertwine.zk.independent.domain import pages_of
 
 
 @dataclass(frozen=True)
@@ -50,18 +48,6 @@ class Records:
     def public(self) -> dict[str, Sequence[int]]:
         """Rows of rows[q], 1 on every record."""
         return {f"rows[{q}]": [1] * page.rows for q, page in enumerate(self.pages)}
-
-
-def powers(base: int, count: int) -> list[int]:
-    """base^0, base^1, … mod r."""
-    return list(
-        accumulate(repeat(base, count - 1), lambda power, factor: power * factor % MODULUS, initial=1)
-    )
-
-
-def combination(factors: Iterable[int], points: Iterable[bytes]) -> Combination:
-    """Σ factor·point."""
-    return list(zip(factors, points, strict=True))
 
 
 def weight_columns(coefficients: Sequence[int]) -> dict[str, Sequence[int]]:

@@ -5,10 +5,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from intertwine.protocols.errors import VerificationError
-from intertwine.zk.independent.circuit import Cells, Combination, Constraints, Linear, Statement, Value
-from intertwine.zk.independent.domain import MODULUS
+from intertwine.zk.independent.circuit import (
+    Cells,
+    Combination,
+    Constraints,
+    Linear,
+    Statement,
+    Value,
+    combination,
+)
+from intertwine.zk.independent.domain import MODULUS, powers
 from intertwine.zk.independent.noise import Noise, check_sigma, parse_update
-from intertwine.zk.independent.records import Records, combination, powers, weight_columns
+from intertwine.zk.independent.records import Records, weight_columns
 
 KINDS = {("sum", "one"), ("sum", "label"), ("gram", "one")}
 UPDATE_BOUND = 1 << 31
@@ -48,7 +56,8 @@ class Statistics:
     @property
     def side(self) -> int:
         """D: how many columns of the dataset enter the moment."""
-        return self.records.shape.width if self.moment == "gram" else self.records.shape.columns
+        shape = self.records.shape
+        return shape.columns + (self.moment == "gram" and shape.label != "none")
 
     @property
     def dimension(self) -> int:
@@ -67,8 +76,8 @@ class Statistics:
         return Statement(
             name=(
                 f"statistics moment={self.moment} weights={self.weights} columns={shape.columns} "
-                f"label={shape.label} row_bound={shape.row_bound} rows={self.records.rows_text} "
-                f"sigma={self.sigma}"
+                f"label={shape.label} entries={shape.entries} row_bound={shape.row_bound} "
+                f"rows={self.records.rows_text} sigma={self.sigma}"
             ),
             inputs=[
                 ("context", self.context),
@@ -78,6 +87,7 @@ class Statistics:
                 ("columns", shape.columns),
                 ("row_bound", shape.row_bound),
                 ("label", shape.label),
+                ("entries", shape.entries),
                 ("moment", self.moment),
                 ("weights", self.weights),
                 ("rows", self.records.rows),
@@ -111,9 +121,9 @@ class Statistics:
         factors = powers(pow(theta, self.side, MODULUS), self.side)
         for q, page in enumerate(self.records.pages):
             if self.moment == "gram":
-                columns[f"other[{q}]"] = combination(factors, page.commitments)
+                columns[f"other[{q}]"] = combination(factors, page.commitments[: self.side])
             elif self.weights == "label":
-                columns[f"y[{q}]"] = [(1, page.commitments[-1])]
+                columns[f"y[{q}]"] = [(1, page.commitments[self.side])]
         return columns
 
     def _constraints(self, cells: Cells) -> Constraints:
