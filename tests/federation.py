@@ -3,6 +3,7 @@
 Replies can be altered, withheld or replayed by `tamper`; all else is the production code, proofs included.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from intertwine.client.participant import JoinedTask, Participant, Releaser, hon
 from intertwine.models.registry import task as find_task
 from intertwine.models.task import DataBoundTask
 from intertwine.protocols.enrolment import EnrolmentRequest, Invitation
+from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.datasets import enrol_dataset
@@ -101,23 +103,35 @@ class MemoryFederation:
         self.members[name] = member
         return member
 
+    def copy(self, root: Path) -> "MemoryFederation":
+        """The same federation, as it is on disk now, in another folder; each goes its own way."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        other = MemoryFederation(root)
+        for name, member in self.members.items():
+            ledger = Ledger(root / name / "ledger.db")
+            other.members[name] = Member(member.identity, member.tasks, member.releaser, ledger, member.node)
+        return other
+
     def enrol_records(self, name: str, task: str, send: Send | None = None) -> int:
         """Let a participant enrol its records of a task; returns how many were new."""
         member, joined = self.members[name], self.members[name].tasks[task]
         definition = joined.task
         assert isinstance(definition, DataBoundTask)
         features, labels = definition.dataset(joined.records)
-        shape = Shape(definition.columns, definition.row_bound, definition.label)
+        shape = Shape(definition.columns, definition.row_bound, definition.label, definition.entries)
         records = Records(features, labels, shape, definition.record_norm)
         return enrol_records(
             Datasets(member.ledger), member.identity, task, records, send or self.sender(name)
         )
 
     def sender(self, name: str) -> Send:
-        """Carries a participant's dataset envelope to the coordinator."""
+        """Carries a participant's dataset envelope to the coordinator, and a refusal back."""
 
         def send(envelope: bytes) -> None:
-            enrol_dataset(self.store, self.store.participant(name), envelope)
+            try:
+                enrol_dataset(self.store, self.store.participant(name), envelope)
+            except VerificationError as error:
+                raise InputError(str(error)) from error
 
         return send
 

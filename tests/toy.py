@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from intertwine.models.clipping import project
-from intertwine.models.recipes import Recipe
+from intertwine.models.recipes import RECIPES, Recipe
+from intertwine.models.registry import TASKS
 from intertwine.models.task import Arrays, Clipping, Evaluation, Features, Labels, Parameters, Update
 from intertwine.protocols.errors import InputError
-from intertwine.protocols.mechanism import Label, ReleaseMechanism
+from intertwine.protocols.mechanism import Entries, Label, ReleaseMechanism
 
 STATISTICS: dict[str, Any] = {
     "mechanism": {
@@ -20,6 +22,7 @@ STATISTICS: dict[str, Any] = {
         "moment": "sum",
         "weights": "one",
         "label": "binary",
+        "entries": "integer",
         "row_bound": 32,
     },
     "record_bound": 32,
@@ -33,6 +36,7 @@ def glm(lot: int = 2048) -> dict[str, Any]:
         "statement": "glm",
         "link": "logistic",
         "label": "binary",
+        "entries": "integer",
         "row_bound": 32,
         "residual_bound": 5,
         "lot": lot,
@@ -63,6 +67,7 @@ class ToyTask:
     columns = 3
     row_bound = 32
     label: Label = "binary"
+    entries: Entries = "integer"
     record_norm = "1"
 
     def load(self, path: Path) -> Points:
@@ -109,6 +114,13 @@ TOY_RECIPE = Recipe(
     normaliser="10",
     average_last=1,
 )
+
+
+def register(patch: pytest.MonkeyPatch) -> str:
+    """Make the task known until `patch` is undone; returns its name."""
+    patch.setitem(TASKS, ToyTask.name, ToyTask)
+    patch.setitem(RECIPES, ToyTask.name, TOY_RECIPE)
+    return ToyTask.name
 
 
 def write_points(path: Path, count: int, seed: int) -> Path:

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from intertwine.client.budget import spent
+from intertwine.client.openings import Vector
+from intertwine.client.participant import ReleaseWork, honest_release
 from intertwine.protocols.checkpoint import Checkpoint, sign_checkpoint
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import CommitEntry
 from intertwine.protocols.envelope import Envelope
-from intertwine.protocols.errors import InputError, VerificationError
+from intertwine.protocols.errors import FederationError, InputError, VerificationError
 from intertwine.protocols.merkle import leaf_hash, root_hash
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import (
@@ -140,6 +142,24 @@ def test_second_beacon(coordinator: Coordinator) -> None:
     commit = coordinator.committed()
     coordinator.member.participant.handle(coordinator.release_request(commit))
     assert "second_beacon" in coordinator.reason(coordinator.release_request(commit, filler=b"second"))
+
+
+def test_a_fourth_proof_is_refused_across_restarts(coordinator: Coordinator) -> None:
+    """The agent dies in each proof, and each retry comes under another beacon."""
+
+    def dies(_work: ReleaseWork) -> tuple[Vector, bytes]:
+        raise FederationError("the process ends here.")
+
+    commit, member = coordinator.committed(), coordinator.member
+    member.releaser = dies
+    for filler in (b"1", b"2", b"3", b"1"):
+        member.restart()
+        assert "process ends" in coordinator.reason(coordinator.release_request(commit, filler=filler))
+    member.releaser = honest_release
+    member.restart()
+    assert "have served 3 proofs" in coordinator.reason(coordinator.release_request(commit, filler=b"4"))
+    reply = member.participant.handle(coordinator.release_request(commit, filler=b"2"))
+    assert Envelope.from_bytes(reply, (1 << 20, 1 << 20)).attachments
 
 
 def test_nonce_not_precommitted(coordinator: Coordinator) -> None:

@@ -88,7 +88,8 @@ def load_records(home: Home, name: str) -> Records:
     if not isinstance(task, DataBoundTask):
         raise InputError(f"Task {name!r} does not train on enrolled records.", "There is nothing to enrol.")
     features, labels = task.dataset(task.load(settings.tasks[name].data))
-    return Records(features, labels, Shape(task.columns, task.row_bound, task.label), task.record_norm)
+    shape = Shape(task.columns, task.row_bound, task.label, task.entries)
+    return Records(features, labels, shape, task.record_norm)
 
 
 def _sender(home: Home) -> Send:

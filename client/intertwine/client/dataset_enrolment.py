@@ -154,6 +154,7 @@ def _sign(datasets: Datasets, identity: Identity, row: DatasetRow, opening: Data
             "columns": row.columns,
             "row_bound": row.row_bound,
             "label": row.label,
+            "entries": row.entries,
             "content": content_digest(identity.deployment, opening.features, opening.labels),
             "pages": [
                 DatasetPage(

@@ -5,7 +5,7 @@ unfinished; its seed is kept before anything is proven with it, so that a second
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from intertwine.protocols.mechanism import ReleaseMechanism
 from intertwine.protocols.plan import Plan
 from intertwine.zk.dataset import DatasetOpening, Shape, commit_dataset
 from intertwine.zk.dataset_proof import Chain
+from intertwine.zk.round_proof import planned_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +94,7 @@ class Datasets:
             columns=added.shape.columns,
             row_bound=added.shape.row_bound,
             label=added.shape.label,
+            entries=added.shape.entries,
             record_norm=added.record_norm,
             seed=seed,
             features=added.features.astype("<i2").tobytes(),
@@ -156,13 +158,7 @@ class EnrolledDatasets:
                 f"No records are enrolled for task {plan.task!r}.",
                 f"Run: intertwine agent dataset commit {plan.task}",
             )
-        columns = mechanism.columns(plan.dimension)
-        wanted: dict[str, int | str] = {
-            "columns": columns,
-            "row_bound": mechanism.row_bound,
-            "label": mechanism.label,
-        }
-        wanted["record_norm"] = plan.record_norm
+        wanted = asdict(planned_shape(plan, mechanism)) | {"record_norm": plan.record_norm}
         for field, value in wanted.items():
             if getattr(head, field) != value:
                 raise VerificationError(
@@ -203,7 +199,9 @@ def opening_of(rows: Sequence[DatasetRow]) -> DatasetOpening:
 def _records(row: DatasetRow) -> Records:
     features = np.frombuffer(row.features, "<i2").astype(np.int64).reshape(-1, row.columns)
     labels = np.frombuffer(row.labels, "<i2").astype(np.int64) if row.label != "none" else None
-    return Records(features, labels, Shape(row.columns, row.row_bound, row.label), row.record_norm)
+    return Records(
+        features, labels, Shape(row.columns, row.row_bound, row.label, row.entries), row.record_norm
+    )
 
 
 def _row(session: Session, digest: str) -> DatasetRow:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from intertwine.protocols.errors import BudgetError, InputError
 from intertwine.protocols.files import write_private
-from intertwine.protocols.mechanism import Label
+from intertwine.protocols.mechanism import Entries, Label
 
 MAX_PROOFS = 3
 """Distinct proofs for one commit: each opens its columns once more, and their blinding is finite."""
@@ -68,6 +68,7 @@ class DatasetRow(_Base):
     columns: Mapped[int]
     row_bound: Mapped[int]
     label: Mapped[Label]
+    entries: Mapped[Entries]
     record_norm: Mapped[str]
     seed: Mapped[bytes] = mapped_column(LargeBinary)
     features: Mapped[bytes] = mapped_column(LargeBinary)

@@ -28,8 +28,8 @@ from intertwine.protocols.mechanism import ReleaseMechanism
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Signed
 from intertwine.server.store import DatasetRow, Participant, Store, now
-from intertwine.zk.dataset import Shape
-from intertwine.zk.dataset_proof import Chain, extend, verify_dataset
+from intertwine.zk.dataset_proof import Chain, document_shape, extend, verify_dataset
+from intertwine.zk.round_proof import planned_shape
 
 MAX_ENVELOPE_BYTES = (
     16 + MAX_DOCUMENT_BYTES + MAX_PAGES_ADDED * (8 + MAX_COMMITMENTS_BYTES + MAX_PAGE_PROOF_BYTES)
@@ -82,14 +82,13 @@ def check_enrolled(store: Store, plan: Plan) -> None:
     mechanism = plan.mechanism
     if isinstance(mechanism, ReleaseMechanism):
         return
-    wanted = Shape(mechanism.columns(plan.dimension), mechanism.row_bound, mechanism.label)
+    wanted = planned_shape(plan, mechanism)
     remedy = f"Let it run: intertwine agent dataset commit {plan.task}"
     for name in plan.participants:
         documents = _documents(store, name, plan.task)
         if not documents:
             raise InputError(f"Participant {name!r} has enrolled no records for task {plan.task!r}.", remedy)
-        latest = documents[-1].body
-        shape = Shape(latest.columns, latest.row_bound, latest.label)
+        shape = document_shape(documents[-1].body)
         if shape != wanted:
             raise InputError(
                 f"Participant {name!r} has enrolled records of the form {shape}; the plan needs {wanted}.",

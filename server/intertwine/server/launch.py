@@ -19,6 +19,8 @@ from intertwine.protocols.signing import SigningKey
 from intertwine.server.closing import end_run
 from intertwine.server.datasets import check_enrolled
 from intertwine.server.store import Run, Store, now
+from intertwine.zk.dataset import Shape
+from intertwine.zk.round_proof import planned_shape
 
 MAX_PLAN_FILE_BYTES = 64 << 10
 DEFAULT_DEADLINE_S = 120
@@ -105,10 +107,12 @@ def _check_task(definition: Task[Any], plan: Plan) -> None:
         return
     if not isinstance(definition, DataBoundTask):
         raise _unfit(plan, "the task has no records to enrol")
-    planned = (mechanism.columns(plan.dimension), mechanism.row_bound, mechanism.label, plan.record_norm)
-    made = (definition.columns, definition.row_bound, definition.label, definition.record_norm)
+    made = Shape(definition.columns, definition.row_bound, definition.label, definition.entries)
+    planned = planned_shape(plan, mechanism)
     if planned != made:
-        raise _unfit(plan, f"its columns, row bound, label and record norm are {planned}, the task's {made}")
+        raise _unfit(plan, f"its records are {planned}, the task's {made}")
+    if plan.record_norm != definition.record_norm:
+        raise _unfit(plan, f"record_norm is {plan.record_norm}, the task's {definition.record_norm}")
 
 
 def _unfit(plan: Plan, problem: str) -> InputError:

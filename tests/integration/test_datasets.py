@@ -1,0 +1,348 @@
+"""Enrolled records, and the runs that train on them: real documents, commitments and proofs."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.demo.dishonest import cheat_in
+from intertwine.client.budget import spent
+from intertwine.client.dataset_enrolment import Progress, Send, enrol_records
+from intertwine.client.datasets import Datasets, Records, opening_of, records_of
+from intertwine.client.ledger import Ledger
+from intertwine.protocols.accounting import Assurance, Guarantee
+from intertwine.protocols.aggregation import update_from_bytes
+from intertwine.protocols.dataset import Dataset
+from intertwine.protocols.encoding import sha256
+from intertwine.protocols.entries import DatasetEntry, Entry, Outcome, ReleaseEntry, decode_entry
+from intertwine.protocols.envelope import Envelope
+from intertwine.protocols.errors import FederationError, InputError, VerificationError
+from intertwine.protocols.round import Commit, Signed
+from intertwine.server.datasets import enrol_dataset
+from intertwine.zk.audit import verify_bundle
+from intertwine.zk.dataset import Shape
+from tests.federation import Member, MemoryFederation
+from tests.toy import STATISTICS, glm, register, write_points
+
+SHAPE = Shape(3, 32, "binary")
+
+
+def away(_envelope: bytes) -> None:
+    raise FederationError("The coordinator cannot be reached.")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MemoryFederation]:
+    """Two participants with records of their own: birch has enrolled them, alder's envelope is under way."""
+    root = tmp_path_factory.mktemp("original")
+    with pytest.MonkeyPatch.context() as patch:
+        register(patch)
+        federation = MemoryFederation(root)
+        for seed, name in enumerate(("alder", "birch"), 1):
+            federation.add(name, {"toy": write_points(root / f"{name}.csv", 30, seed)})
+        federation.enrol_records("birch", "toy")
+        with pytest.raises(FederationError):
+            federation.enrol_records("alder", "toy", away)
+        yield federation
+
+
+@pytest.fixture
+def federation(original: MemoryFederation, tmp_path: Path) -> MemoryFederation:
+    """The two of them; alder's envelope has not arrived."""
+    return original.copy(tmp_path)
+
+
+@pytest.fixture
+def envelope(federation: MemoryFederation) -> Envelope:
+    """That envelope."""
+    caught: list[bytes] = []
+
+    def catch(data: bytes) -> None:
+        caught.append(data)
+        away(data)
+
+    with pytest.raises(FederationError):
+        federation.enrol_records("alder", "toy", catch)
+    return Envelope.from_bytes(caught[0], (1 << 20,) * 2)
+
+
+@pytest.fixture
+def enrolled(federation: MemoryFederation) -> MemoryFederation:
+    """The two of them; both have enrolled their records."""
+    federation.enrol_records("alder", "toy")
+    return federation
+
+
+@pytest.fixture
+def cedar(federation: MemoryFederation, tmp_path: Path) -> Member:
+    """A third one, who has enrolled nothing."""
+    return federation.add("cedar", {"toy": write_points(tmp_path / "cedar.csv", 20, 3)})
+
+
+def entries(federation: MemoryFederation, kind: type[Entry]) -> list[Entry]:
+    decoded = [decode_entry(data) for data in federation.store.entries()]
+    return [entry for entry in decoded if isinstance(entry, kind)]
+
+
+def outcomes(federation: MemoryFederation) -> dict[str, tuple[str, str]]:
+    return {entry.slot.participant: (entry.verdict, entry.check) for entry in entries(federation, Outcome)}
+
+
+def records(count: int, seed: int = 9) -> Records:
+    rng = np.random.default_rng(seed)
+    return Records(rng.integers(-9, 10, (count, 3)), rng.integers(0, 2, count), SHAPE, "1")
+
+
+def levels(member: Member) -> dict[Assurance, Guarantee]:
+    return {row.assurance: row.guarantee for row in spent(member.ledger, "toy")}
+
+
+# Runs
+
+
+def test_a_statistics_run_releases_the_enrolled_sum_with_its_noise(enrolled: MemoryFederation) -> None:
+    enrolled.execute(enrolled.plan("toy", "sums", **STATISTICS))
+
+    assert outcomes(enrolled) == {"alder": ("accepted", ""), "birch": ("accepted", "")}
+    for entry in entries(enrolled, ReleaseEntry):
+        release = entry.release.body
+        update = update_from_bytes(enrolled.store.blob(release.update), 3)
+        truth = enrolled.members[release.slot.participant].tasks["toy"].records.features.sum(axis=0)
+        assert 0 < np.abs(update - truth).max() < 8 * 50
+    verdict = verify_bundle(enrolled.bundle(), enrolled.store.deployment)
+    assert verdict.passed, verdict.checks
+    audited = {row.assurance: row.guarantee for row in verdict.privacy if row.participant == "alder"}
+    assert levels(enrolled.members["alder"]) == audited
+    assert set(audited) == {Assurance.PROVEN_RECORD}
+
+
+def test_glm_steps_train_on_secret_lots_and_are_amplified(enrolled: MemoryFederation) -> None:
+    choices = {"sigma": 400, "rounds": 2, "participants": ["alder"], **glm(lot=1024)}
+    enrolled.execute(enrolled.plan("toy", "steps", **choices))
+
+    assert len(entries(enrolled, ReleaseEntry)) == 2
+    assert outcomes(enrolled) == {"alder": ("accepted", "")}
+    verdict = verify_bundle(enrolled.bundle(), enrolled.store.deployment)
+    assert verdict.passed, verdict.checks
+    costs = levels(enrolled.members["alder"])
+    assert costs == {row.assurance: row.guarantee for row in verdict.privacy if row.participant == "alder"}
+    assert costs[Assurance.PROVEN_RECORD].epsilon < 2.0  # 2.55 without amplification
+
+
+def test_a_release_in_the_same_task_makes_the_figure_for_records_attested(enrolled: MemoryFederation) -> None:
+    enrolled.execute(enrolled.plan("toy", "sums", participants=["alder"], **STATISTICS))
+    enrolled.execute(enrolled.plan("toy", "attested", participants=["alder"]))
+    assert set(levels(enrolled.members["alder"])) == {Assurance.ATTESTED_RECORD}
+
+
+@pytest.mark.parametrize("choices", [STATISTICS, {"sigma": 400, **glm()}], ids=["statistics", "glm"])
+def test_halved_noise_is_rejected(enrolled: MemoryFederation, choices: dict[str, object]) -> None:
+    member = enrolled.members["alder"]
+    member.releaser = cheat_in("one")
+    member.restart()
+    with pytest.raises(FederationError, match="quorum"):
+        enrolled.execute(enrolled.plan("toy", "one", participants=["alder"], **choices))
+    assert outcomes(enrolled) == {"alder": ("rejected", "constraint_identity")}
+
+
+def test_launch_names_who_has_not_enrolled(federation: MemoryFederation) -> None:
+    with pytest.raises(InputError, match=r"'alder'.*intertwine agent dataset commit toy"):
+        federation.plan("toy", "early", **STATISTICS)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"record_norm": "2"},
+        {"mechanism": {**STATISTICS["mechanism"], "row_bound": 31}, "record_bound": 31},
+        {"mechanism": {**STATISTICS["mechanism"], "label": "none"}},
+    ],
+)
+def test_launch_refuses_a_plan_for_other_records(
+    federation: MemoryFederation, choices: dict[str, object]
+) -> None:
+    with pytest.raises(InputError, match="does not fit task 'toy'"):
+        federation.plan("toy", "other", **{**STATISTICS, **choices})
+
+
+def test_the_agent_refuses_a_plan_for_other_records(
+    enrolled: MemoryFederation, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = enrolled.plan("toy", "other", **STATISTICS).model_copy(update={"record_norm": "2"})
+    with pytest.raises(FederationError, match="quorum"):
+        enrolled.execute(plan)
+    assert "request_dataset failed: the plan is for records with record_norm 2" in caplog.text
+
+
+def test_a_commit_that_names_anothers_dataset_is_rejected(enrolled: MemoryFederation) -> None:
+    """dataset_swapped: birch signs, in its own name, a commit to alder's records."""
+    head = Datasets(enrolled.members["alder"].ledger).head("toy")
+
+    def tamper(name: str, kind: str, reply: bytes) -> bytes:
+        if (name, kind) != ("birch", "commit"):
+            return reply
+        commit = Signed[Commit].decode(Envelope.from_bytes(reply, ()).document).body
+        swapped = commit.model_copy(update={"dataset": head.digest})
+        return Envelope(Signed[Commit].create(swapped, enrolled.members[name].key).encode()).to_bytes()
+
+    enrolled.tamper = tamper
+    enrolled.execute(enrolled.plan("toy", "swapped", quorum=1, **STATISTICS))
+    assert outcomes(enrolled) == {"alder": ("accepted", "")}
+    assert "commit_dataset" in enrolled.store.run("swapped").detail
+
+
+# Enrolment
+
+
+def test_appended_records_extend_the_chain_and_changed_ones_start_another(
+    federation: MemoryFederation, cedar: Member
+) -> None:
+    datasets, said = Datasets(cedar.ledger), []
+
+    def enrol(some: Records) -> int:
+        return enrol_records(datasets, cedar.identity, "toy", some, federation.sender("cedar"), said.append)
+
+    whole = records(40)
+    assert [enrol(whole.slice(0, 25)), enrol(whole.slice(0, 25)), enrol(whole)] == [25, 0, 15]
+    first, second = (entry.dataset for entry in entries(federation, DatasetEntry)[1:])
+    assert (second.body.sequence, second.body.previous) == (2, first.digest())
+    assert said == []
+    federation.execute(federation.plan("toy", "sums", participants=["cedar"], **STATISTICS))
+
+    assert enrol(records(10, seed=4)) == 10
+    third = entries(federation, DatasetEntry)[3].dataset.body
+    assert (third.sequence, third.previous) == (3, "")
+    assert said == ["The file does not start with the 40 enrolled records: a new chain replaces them."]
+    assert outcomes(federation) == {"cedar": ("accepted", "")}
+    assert verify_bundle(federation.bundle(), federation.store.deployment).passed
+
+
+def test_an_interrupted_enrolment_goes_on_with_the_same_bytes(
+    federation: MemoryFederation, cedar: Member
+) -> None:
+    """Ctrl-C in the second page's proof, then the coordinator is away, then its answer is lost."""
+    whole = records(4100)
+    sent: list[bytes] = []
+
+    def enrol(send: Send, progress: Progress = lambda *_: None) -> int:
+        datasets = Datasets(Ledger(federation.root / "cedar" / "ledger.db"))
+        return enrol_records(datasets, cedar.identity, "toy", whole, send, progress=progress)
+
+    def interrupt(page: int, _pages: int, _part: float) -> None:
+        if page == 2:
+            raise KeyboardInterrupt
+
+    def does_not_arrive(envelope: bytes) -> None:
+        sent.append(envelope)
+        away(envelope)
+
+    def arrives(envelope: bytes) -> None:
+        sent.append(envelope)
+        federation.sender("cedar")(envelope)
+
+    def loses_its_answer(envelope: bytes) -> None:
+        arrives(envelope)
+        away(envelope)
+
+    with pytest.raises(KeyboardInterrupt):
+        enrol(arrives, interrupt)
+    datasets = Datasets(cedar.ledger)
+    kept = datasets.proofs(datasets.unfinished("toy"))
+    assert set(kept) == {0}
+    for send in (does_not_arrive, loses_its_answer):
+        with pytest.raises(FederationError):
+            enrol(send)
+    assert enrol(arrives) == 4100
+    assert len(sent) == 3
+    assert len(set(sent)) == 1
+    assert Envelope.from_bytes(sent[0], (1 << 20,) * 4).attachments[1] == kept[0]
+    assert len(entries(federation, DatasetEntry)) == 2
+
+
+def test_duplicates_are_refused_in_any_order_and_other_records_taken_afterwards(
+    federation: MemoryFederation, cedar: Member
+) -> None:
+    """duplicate_dataset: by another participant, and by the same one in a new chain."""
+    birch = federation.members["birch"]
+    theirs = records_of(Datasets(birch.ledger).all())
+    shuffled = Records(theirs.features[::-1], theirs.labels[::-1], theirs.shape, theirs.record_norm)
+
+    def enrol(member: Member, some: Records) -> int:
+        send = federation.sender(member.identity.participant)
+        return enrol_records(Datasets(member.ledger), member.identity, "toy", some, send)
+
+    for member in (birch, cedar, cedar):
+        with pytest.raises(InputError, match="duplicate_dataset"):
+            enrol(member, shuffled)
+    assert len(entries(federation, DatasetEntry)) == 1
+    assert enrol(cedar, records(5)) == 5
+    assert [row.sequence for row in Datasets(cedar.ledger).all()] == [1]
+
+
+def refused(federation: MemoryFederation, sender: str, envelope: Envelope, check: str) -> None:
+    blobs = set(federation.home.blobs.iterdir())
+    with pytest.raises(VerificationError) as caught:
+        enrol_dataset(federation.store, federation.store.participant(sender), envelope.to_bytes())
+    assert caught.value.check == check
+    assert len(entries(federation, DatasetEntry)) == 1
+    assert set(federation.home.blobs.iterdir()) == blobs
+
+
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        ({"participant": "birch"}, "dataset_owner"),
+        ({"task": "forecast"}, "dataset_owner"),
+        ({"deployment": "0" * 64}, "dataset_owner"),
+        ({"sequence": 2}, "dataset_chain"),
+        ({"sequence": 2, "previous": "0" * 64}, "dataset_chain"),
+        ({"columns": 2}, "commitment_count"),
+        ({"row_bound": 33}, "constraint_identity"),
+    ],
+)
+def test_a_document_that_is_not_what_was_proven(
+    federation: MemoryFederation, envelope: Envelope, changes: dict[str, object], check: str
+) -> None:
+    body = Signed[Dataset].decode(envelope.document).body.model_copy(update=changes)
+    signed = Signed[Dataset].create(body, federation.members["alder"].key)
+    refused(federation, "alder", Envelope(signed.encode(), envelope.attachments), check)
+
+
+def test_a_document_of_somebody_else(federation: MemoryFederation, envelope: Envelope) -> None:
+    refused(federation, "birch", envelope, "signature")
+
+
+def test_altered_attachments(federation: MemoryFederation, envelope: Envelope) -> None:
+    points, proof = envelope.attachments
+    swapped = points[48:96] + points[:48] + points[96:]
+    flipped = proof[:-1] + bytes([proof[-1] ^ 1])
+    for attachments, check in (((swapped, proof), "commitments_digest"), ((points, flipped), "proof_digest")):
+        refused(federation, "alder", Envelope(envelope.document, attachments), check)
+    with pytest.raises(InputError, match="attachments"):
+        federation.sender("alder")(Envelope(envelope.document, (points,)).to_bytes())
+
+
+def test_points_that_were_used_before(federation: MemoryFederation, envelope: Envelope) -> None:
+    """copied_commitment: a point of the document is in another one already."""
+    with federation.store.transaction() as session:
+        federation.store.claim_points(session, [envelope.attachments[0][:48].hex()])
+    with pytest.raises(InputError, match="copied_commitment"):
+        federation.sender("alder")(envelope.to_bytes())
+    assert len(entries(federation, DatasetEntry)) == 1
+
+
+def test_the_ledger_keeps_records_for_a_restart_and_privately(enrolled: MemoryFederation) -> None:
+    path = enrolled.root / "alder" / "ledger.db"
+    datasets = Datasets(Ledger(path))
+    opening = opening_of(datasets.chain(datasets.head("toy").digest))
+    assert np.array_equal(opening.features, enrolled.members["alder"].tasks["toy"].records.features)
+    (page,) = entries(enrolled, DatasetEntry)[1].dataset.body.pages
+    assert sha256(b"".join(opening.dataset.pages[0].commitments)) == page.commitments
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_file_without_records(cedar: Member) -> None:
+    with pytest.raises(InputError, match="no records"):
+        enrol_records(Datasets(cedar.ledger), cedar.identity, "toy", records(0), away)
