@@ -24,10 +24,10 @@ def encode(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def decode(data: bytes) -> Any:
-    """Parse canonical bytes of at most 1 MiB and depth 16; InputError for anything else."""
-    if len(data) > MAX_DOCUMENT_BYTES:
-        raise InputError(f"A document of {len(data)} bytes is larger than {MAX_DOCUMENT_BYTES}.")
+def decode(data: bytes, limit: int = MAX_DOCUMENT_BYTES) -> Any:
+    """Parse canonical bytes of depth 16 at most; limit: bytes allowed. InputError for anything else."""
+    if len(data) > limit:
+        raise InputError(f"A document of {len(data)} bytes is larger than {limit}.")
     if _depth(data) > MAX_DEPTH:
         raise InputError(f"A document is nested deeper than {MAX_DEPTH} levels.")
     try:

@@ -19,8 +19,10 @@ from rich.text import Text
 from intertwine.protocols.accounting import Assurance
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import read_bounded, write_atomic
+from intertwine.zk import proof_file
 from intertwine.zk.audit import verify_bundle
 from intertwine.zk.privacy import ALL_TASKS, PrivacyRow
+from intertwine.zk.proof_verdict import Opinion, ProofVerdict, Verifiers, judge
 from intertwine.zk.verdict import Status, Verdict
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -35,6 +37,13 @@ _PROTECTED = {
     Assurance.PROVEN_PARTICIPANT: "all data, proven",
     Assurance.PROVEN_RECORD: "a record, proven",
     Assurance.ATTESTED_RECORD: "a record, its word",
+}
+
+_MEANING = {
+    Assurance.PROVEN_RECORD: "Figures marked 'a record, proven' hold for records as they were enrolled: that "
+    "they are true, and that none was enrolled twice, is not proven; nothing is claimed for a participant as "
+    "a whole.",
+    Assurance.ATTESTED_RECORD: "Figures marked 'its word' rest on the participant clipping each record.",
 }
 
 
@@ -72,6 +81,25 @@ def verify(
     raise typer.Exit(0 if verdict.passed else 1)
 
 
+@app.command("verify-proof")
+def verify_proof(
+    file: Annotated[Path, typer.Argument(help="The proof file.", show_default=False)],
+    verifiers: Annotated[
+        Verifiers, typer.Option("--verifier", help="Whose word to take; the two share no code.")
+    ] = Verifiers.BOTH,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the verdict to this file.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Verify one proof by itself; exit code 1 if a verifier rejects it, 2 if the file is none."""
+    verdict = judge(read_bounded(file, proof_file.MAX_FILE_BYTES), verifiers)
+    if json_file is not None:
+        document = {"version": "intertwine/proof-verdict/v1", **dataclasses.asdict(verdict)}
+        write_atomic(json_file, (json.dumps(document, indent=2) + "\n").encode())
+    _print_proof(verdict, Console(highlight=False, soft_wrap=True))
+    raise typer.Exit(0 if verdict.accepted else 1)
+
+
 def verdict_to_json(verdict: Verdict) -> bytes:
     """The verdict as JSON. An infinite epsilon is the number 1e999, which every parser reads as infinity."""
     document = {"version": "intertwine/verdict/v1", **dataclasses.asdict(verdict)}
@@ -99,6 +127,30 @@ def _print(verdict: Verdict, console: Console) -> None:
         for line in privacy_notes(verdict):
             console.print(line)
     console.print(_conclusion(verdict))
+
+
+def _print_proof(verdict: ProofVerdict, console: Console) -> None:
+    if verdict.summary is not None:
+        console.print(_printable(verdict.summary.title))
+        for heading, sentences in (
+            ("Proven, if the proof is accepted:", verdict.summary.proven),
+            ("Not proven:", verdict.summary.not_proven),
+        ):
+            console.print(heading)
+            for sentence in sentences:
+                console.print(_printable(f"  - {sentence}"))
+    for opinion in verdict.opinions:
+        console.print(Text.assemble(f"{opinion.verifier} verifier: ", _opinion(opinion)))
+    if not verdict.agreed:
+        warning = "THE VERIFIERS DISAGREE. One of them has a defect: trust neither, and report this file."
+        console.print(Text(warning, "bold red"))
+
+
+def _opinion(opinion: Opinion) -> Text:
+    if opinion.outcome == "accepted":
+        return Text("accepted", "bold green")
+    reason = f" by check {opinion.number} {opinion.check}" if opinion.check else ""
+    return Text.assemble((opinion.outcome, "bold red"), _printable(f"{reason}: {opinion.problem}"))
 
 
 def _checks_table(verdict: Verdict) -> Table:
@@ -131,12 +183,13 @@ def _privacy_table(verdict: Verdict) -> Table:
 def privacy_notes(verdict: Verdict) -> list[Text]:
     """What the figures do not say by themselves."""
     modes = ", ".join(verdict.beacon_modes) or "none"
+    levels = {row.assurance for row in verdict.privacy}
     notes = [
         Text(
             "Neighbouring data sets differ by zeroing out one participant or one record. Proven figures rest "
             f"on the proofs' computational soundness and on the beacon (mode {modes}: safe against a "
-            "participant alone, not against one that colludes with the coordinator). Figures marked 'its "
-            "word' rest on the participant clipping each record."
+            "participant alone, not against one that colludes with the coordinator). "
+            + " ".join(note for level, note in _MEANING.items() if level in levels)
         )
     ]
     warned: dict[tuple[str, str], list[str]] = {}
