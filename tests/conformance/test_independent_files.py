@@ -200,6 +200,8 @@ OUT_OF_RANGE = [
     (GLM, {"record_norm": "NaN"}, "model_range"),
     (GLM, {"record_norm": "1E999"}, "model_range"),
     (GLM, {"record_norm": " 1"}, "model_range"),
+    (GLM, {"record_norm": "1" * 13}, "model_range"),
+    (GLM, {"record_norm": "1e100"}, "model_range"),
     (GLM, {"label_unit": "1.0"}, "model_range"),
     (GLM, {"residual_norm": "2"}, "model_range"),
     (GLM, {"exponent": -33}, "model_range"),

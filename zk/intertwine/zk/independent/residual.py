@@ -19,7 +19,7 @@ MAX_MARGIN = (1 << 32) - 1
 MAX_LABEL = 1024
 MAX_GRADIENT = (1 << 31) - (1 << 19)
 # Every number of this form has an exact value of moderate size.
-DECIMAL = re.compile(r"[0-9]{1,48}(\.[0-9]{1,48})?(E[+-]?[0-9]{1,2})?", re.ASCII)
+DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?([eE][+-]?[0-9]{1,2})?")
 # Beyond this, the logistic function is nearer to 0 or 1 than any rounding to A ≤ 1023 can see.
 SATURATION = 100
 SIXTY_DIGITS = Context(prec=60)
@@ -101,7 +101,7 @@ def _residuals(link: str, bound: int, step: Fraction, norm: Fraction) -> tuple[t
 
 
 def _logistic(bound: int, argument: Fraction) -> int:
-    """round(bound/(1 + exp(−argument))); never a tie: e to a rational power but 0 is irrational."""
+    """round(bound/(1 + exp(−argument))), computed with 60 digits, as the page prescribes."""
     if abs(argument) > SATURATION:
         return bound if argument > 0 else 0
     context = SIXTY_DIGITS
