@@ -3,8 +3,8 @@
     python -m docs.examples
 
 An example is a fenced block that begins with ```json and the name of its class; `Signed[Commit]` is a signed
-body. Three participants take part: one is honest, one halves its noise, one goes silent after its commit;
-a second run then fails for want of a quorum.
+body. Three participants enrol their records and take part: one is honest, one halves its noise, one goes
+silent after its commit; a second run then fails for want of a quorum.
 """
 
 import re
@@ -18,7 +18,9 @@ import numpy as np
 from deploy.demo.data.simulate import portfolio
 from intertwine.client.openings import Vector
 from intertwine.client.participant import ReleaseWork
+from intertwine.models.recipes import recipe
 from intertwine.protocols.bundle import Bundle
+from intertwine.protocols.dataset import DatasetContext
 from intertwine.protocols.document import Document
 from intertwine.protocols.encoding import encode
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest, Invitation
@@ -68,9 +70,16 @@ def collect(root: Path) -> dict[str, Document]:
     commit = next(entry.commit for entry in entries if isinstance(entry, CommitEntry))
     beacon = next(entry.beacon for entry in entries if isinstance(entry, BeaconEntry))
     plan = examples["PlanEntry"].plan  # type: ignore[attr-defined]
+    dataset = examples["DatasetEntry"].dataset  # type: ignore[attr-defined]
     examples |= {
         "Signed[Plan]": plan,
         "Plan": plan.body,
+        "Signed[Dataset]": dataset,
+        "DatasetPage": dataset.body.pages[0],
+        "DatasetContext": DatasetContext.create(dataset.body, dataset.key, 0),
+        "ReleaseMechanism": recipe("forecast").mechanism,
+        "StatisticsMechanism": recipe("recommendation").mechanism,
+        "GlmMechanism": plan.body.mechanism,
         "RoundId": commit.body.slot.round,
         "Slot": commit.body.slot,
         "Signed[Commit]": commit,
@@ -96,10 +105,11 @@ def _run(root: Path) -> MemoryFederation:
         if name == "meadow-shop":
             options["max_epsilon"] = 3.0
         federation.add(name, {"risk": path}, role="creator" if name == "lantern-studio" else "smb", **options)
-    federation.execute(federation.plan("risk", "spring", quorum=1))
+        federation.enrol_records(name, "risk")
+    federation.execute(federation.plan("risk", "spring", quorum=1, rounds=1))
     silent.clear()
     try:
-        federation.execute(federation.plan("risk", "summer", quorum=3, sigma=200))
+        federation.execute(federation.plan("risk", "summer", quorum=3, rounds=1, sigma=5001))
     except FederationError:
         return federation
     raise RuntimeError("the second run was meant to fail")

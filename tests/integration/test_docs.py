@@ -2,13 +2,13 @@
 
 import ast
 import json
-import math
 import re
 import shlex
 import typing
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import click
 import pytest
@@ -20,9 +20,10 @@ from intertwine.client import participant
 from intertwine.models.recipes import RECIPES
 from intertwine.models.registry import TASKS
 from intertwine.models.registry import task as find_task
-from intertwine.protocols import accounting, bundle, enrolment, entries, publication
+from intertwine.protocols import accounting, bundle, dataset, enrolment, entries, mechanism, publication
 from intertwine.protocols import plan as plans
 from intertwine.protocols import round as rounds
+from intertwine.protocols.accounting import Assurance
 from intertwine.protocols.checkpoint import open_checkpoint
 from intertwine.protocols.document import Document
 from intertwine.protocols.encoding import sha256
@@ -30,8 +31,8 @@ from intertwine.protocols.errors import InputError
 from intertwine.protocols.merkle import leaf_hash, verify_inclusion
 from intertwine.server import cli as coordinator
 from intertwine.zk import cli as audit
-from intertwine.zk import release, round_proof, verdict
-from intertwine.zk.sampler import total_variation
+from intertwine.zk import dataset as dataset_statement
+from intertwine.zk import dataset_proof, glm, release, round_proof, statistics, verdict
 
 ROOT = Path(__file__).parents[2]
 SPECIFICATION = ROOT / "protocols" / "spec"
@@ -44,7 +45,7 @@ GROUPS = {
     "coordinator": typer.main.get_command(coordinator.app),
 }
 COMMANDS = [(group, name) for group, app in GROUPS.items() for name in typing.cast(click.Group, app).commands]
-MODULES = (bundle, enrolment, entries, plans, publication, rounds)
+MODULES = (bundle, dataset, enrolment, entries, mechanism, plans, publication, rounds)
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -96,7 +97,9 @@ def anchors(page: Path) -> set[str]:
 @cache
 def known_checks() -> set[str]:
     """Every name that the code gives to a check."""
-    names = {check.name for check in (*release.CHECKS, *verdict.CHECKS)} | {"release_missing"}
+    statements = (release, statistics, glm, dataset_statement)
+    names = {check.name for statement in statements for check in statement.CHECKS}
+    names |= {check.name for check in verdict.CHECKS} | {"release_missing"}
     names |= set(re.findall(r"^ ?\d+ (\w+)", str(participant.__doc__), re.MULTILINE))
     for part in ("protocols", "zk", "models", "client", "server"):
         for path in (ROOT / part).rglob("*.py"):
@@ -289,8 +292,6 @@ def numbered(page: Path, first: str) -> list[tuple[int, str, str]]:
 
 
 def test_check_tables_say_what_the_code_says() -> None:
-    proof = numbered(SPECIFICATION / "round.md", "sigma_supported")
-    assert proof == [(check.number, check.name, check.what) for check in release.CHECKS]
     auditor = numbered(ROOT / "docs" / "how-to" / "verify-a-bundle.md", "bundle_format")
     assert auditor == [(check.number, check.name, check.what) for check in verdict.CHECKS]
     agents = [
@@ -301,25 +302,27 @@ def test_check_tables_say_what_the_code_says() -> None:
     assert agents == [(int(number), name, what) for number, name, what in stated]
 
 
-def test_release_checks_come_in_the_order_of_the_code() -> None:
-    stated = re.findall(r"^    (\w+)  +\w", str(round_proof.__doc__), re.MULTILINE)
-    (table,) = [
-        rows for rows in tables(SPECIFICATION / "round.md") if rows[-1].get("check") == "`update_length`"
-    ]
-    assert [row["check"].strip("`") for row in table] == stated
+@pytest.mark.parametrize(
+    ("module", "last"), [(round_proof, "update_length"), (dataset_proof, "proof_digest")]
+)
+def test_checks_come_in_the_order_of_the_code(module: ModuleType, last: str) -> None:
+    stated = re.findall(r"^    (\w+)  +(\w.*)$", str(module.__doc__), re.MULTILINE)
+    (table,) = [rows for rows in tables(SPECIFICATION / "round.md") if rows[-1].get("check") == f"`{last}`"]
+    assert [(row["check"].strip("`"), row["what"]) for row in table] == stated
 
 
 def test_privacy_page_states_the_recipes_cost() -> None:
     (table,) = [rows for rows in tables(ROOT / "docs" / "privacy.md") if "rounds" in rows[0]]
     assert {row["task"] for row in table} == set(RECIPES)
     for row in table:
-        chosen = RECIPES[row["task"]]
-        eta = chosen.rounds * find_task(row["task"]).dimension * total_variation(chosen.sigma)
-        for column, norm in (("record (attested)", "record_bound"), ("participant (proven)", "update_bound")):
-            rho = chosen.rounds * accounting.release_rho(getattr(chosen, norm), chosen.sigma)
-            epsilon = accounting.guarantee(rho, float(chosen.delta), eta).epsilon
-            assert math.isclose(float(row[f"ε per {column}"]), epsilon, rel_tol=5e-3)
-        assert int(row["rounds"]) == chosen.rounds
+        chosen, shown = RECIPES[row["task"]], {}
+        plan = decoded("Plan").model_dump(mode="json") | chosen.choices()
+        plan |= {"task": row["task"], "dimension": find_task(row["task"]).dimension}
+        for level, loss in plans.Plan.parse(plan).losses(0.0).items():
+            figures = accounting.guarantee(loss * chosen.rounds, float(chosen.delta))
+            shown[level.value] = pytest.approx(figures.epsilon, rel=5e-3)
+        assert {level: float(row[level]) for level in Assurance if row[level] != "none"} == shown
+        assert (row["statement"], int(row["rounds"])) == (chosen.mechanism.statement, chosen.rounds)
 
 
 def test_privacy_page_names_each_tasks_record() -> None:
