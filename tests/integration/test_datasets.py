@@ -22,7 +22,7 @@ from intertwine.protocols.errors import FederationError, InputError, Verificatio
 from intertwine.protocols.round import Commit, Signed
 from intertwine.server.datasets import enrol_dataset
 from intertwine.zk.audit import verify_bundle
-from intertwine.zk.dataset import Shape
+from intertwine.zk.dataset import Shape, dataset_circuit
 from tests.federation import Member, MemoryFederation
 from tests.toy import STATISTICS, glm, register, write_points
 
@@ -341,6 +341,12 @@ def test_the_ledger_keeps_records_for_a_restart_and_privately(enrolled: MemoryFe
     (page,) = entries(enrolled, DatasetEntry)[1].dataset.body.pages
     assert sha256(b"".join(opening.dataset.pages[0].commitments)) == page.commitments
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_widest_records_can_be_enrolled() -> None:
+    """Their one gate over a thousand columns must not nest deeper than Python can descend."""
+    circuit = dataset_circuit(Shape(1024, 2047, "none", "uniform"))
+    assert len(circuit.committed) == 1025
 
 
 def test_a_file_without_records(cedar: Member) -> None:

@@ -18,7 +18,7 @@ from intertwine.zk import field
 from intertwine.zk import noise as noisy
 from intertwine.zk.circuit import Challenges, Circuit, Gate, Lookup
 from intertwine.zk.domain import BLINDING_ROWS, DATA_ROWS
-from intertwine.zk.expression import Cell, Challenge, Constant, Expression, total
+from intertwine.zk.expression import Cell, Challenge, Expression, total
 from intertwine.zk.field import MODULUS
 from intertwine.zk.instance import Instance, numbered
 from intertwine.zk.noise import LIMB_BITS, RANGE
@@ -31,6 +31,7 @@ MAX_ROW_BOUND = 2047
 ENTRY_BOUND = 1 << 10
 """Features and integer labels lie in [-1024, 1023]."""
 
+_BLOCK = 32
 _LIMB = (1 << 30) - 1
 _SHIFTS = range(0, 270, 30)
 
@@ -299,14 +300,30 @@ def _uniform_entries(shape: Shape) -> tuple[list[Gate], list[Lookup]]:
     Then Σ x_j² = weight·Σ x_j, and only the weight is looked up.
     """
     weight = Cell("weight")
-    squares: Expression = Constant(0)
-    for column in reversed(range(shape.columns)):
-        squares = Challenge("theta") * squares + Cell(f"x[{column}]") * Cell(f"x[{column}]")
+    columns = [Cell(f"x[{column}]") for column in range(shape.columns)]
+    squares = _powers_of_theta([x * x for x in columns])
     gates = [
         Gate("uniform", squares - weight * Cell("combined")),
         _norm_gate(shape, weight * Cell("total")),
     ]
     return gates, [Lookup("weight", RANGE, (weight,))]
+
+
+def _powers_of_theta(terms: Sequence[Expression]) -> Expression:
+    """Σ θ^j·terms[j] by Horner's rule, block by block: Python could not descend a nest a thousand deep."""
+    theta = Challenge("theta")
+    step: Expression = theta
+    for _ in range(_BLOCK.bit_length() - 1):
+        step = step * step
+    starts = range(0, len(terms), _BLOCK)
+    return _horner(step, [_horner(theta, terms[start : start + _BLOCK]) for start in starts])
+
+
+def _horner(point: Expression, terms: Sequence[Expression]) -> Expression:
+    result = terms[-1]
+    for term in reversed(terms[:-1]):
+        result = point * result + term
+    return result
 
 
 def _norm_gate(shape: Shape, norm: Expression) -> Gate:
