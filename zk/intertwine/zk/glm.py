@@ -208,6 +208,8 @@ def instance_of(statement: GlmStatement) -> Instance:
     if len(update) != shape.columns:
         raise VerificationError("update_encoding", "the update does not have one entry a feature.")
     check_model(dataset, model, statement.weights, statement.exponent)
+    noisy.check_count(statement.randomness, noisy.noise_pages(shape.columns, statement.sigma))
+    noisy.check_count(statement.lot_randomness, len(dataset.pages) if model.lot < FULL_LOT else 0)
     circuit = _circuit(statement)
     points = data_bound.decode_dataset(dataset)
     inputs: list[tuple[str, Input]] = [
@@ -251,8 +253,6 @@ def instance_of(statement: GlmStatement) -> Instance:
             commitments[f"combined[{page}]"] = (features, powers)
         return commitments
 
-    noisy.check_count(statement.randomness, noisy.noise_pages(shape.columns, statement.sigma))
-    noisy.check_count(statement.lot_randomness, len(dataset.pages) if model.lot < FULL_LOT else 0)
     committed = noisy.decode_commitments(
         circuit.committed, (*statement.randomness, *statement.lot_randomness)
     )

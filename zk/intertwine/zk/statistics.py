@@ -160,6 +160,7 @@ def instance_of(statement: StatisticsStatement) -> Instance:
     _check_statistic(shape, moment, weights)
     if len(update) != dimension(shape, moment):
         raise VerificationError("update_encoding", "the update does not have the moment's dimension.")
+    noisy.check_count(statement.randomness, noisy.noise_pages(len(update), statement.sigma))
     circuit = _circuit(statement)
     points = data_bound.decode_dataset(dataset)
     inputs: list[tuple[str, Input]] = [
