@@ -128,6 +128,17 @@ def test_figure_that_protects_nothing_is_called_so() -> None:
     assert "1.0e-03; the figure gives no protection" in flagged[0]
 
 
+def test_notes_explain_the_levels_that_are_shown() -> None:
+    words = {
+        Assurance.PROVEN_RECORD: "nothing is claimed for a participant as a whole",
+        Assurance.ATTESTED_RECORD: "rest on the participant clipping each record",
+    }
+    for level in words:
+        row = PrivacyRow("ana", "risk", level, "zero-out", Guarantee(1.0, 1e-5, 1e-9), 1, 0, 0)
+        (note,) = [str(note) for note in load("intertwine.zk.cli").privacy_notes(verdict((row,)))]
+        assert [words[other] in note for other in words] == [other is level for other in words]
+
+
 def verdict(rows: tuple[PrivacyRow, ...], detail: str = "") -> Verdict:
     check = CheckResult(1, "bundle_format", Status.FAILED, detail)
     return Verdict(False, (check,), rows, Counts(), "ab" * 32, False, ("M1",))

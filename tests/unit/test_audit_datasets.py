@@ -27,7 +27,13 @@ from intertwine.zk import glm, release
 from intertwine.zk.audit import Status
 from intertwine.zk.dataset_proof import Chain, extend, verify_dataset
 from intertwine.zk.privacy import account
-from intertwine.zk.round_proof import check_commit, statement_for, verify_release
+from intertwine.zk.round_proof import (
+    Answer,
+    check_commit,
+    statement_for,
+    verify_release,
+    verify_releases,
+)
 from tests.recording import Audit, DataBoundFederation, Recording, assert_fails, fixed_key
 
 # Positions of documents: ana's first, ben's, what ana added after the first run.
@@ -75,7 +81,7 @@ def test_honest_log_passes(enrolled: Recording, audit: Audit) -> None:
     steps: list[tuple[int, int]] = []
     verdict = audit(enrolled, progress=lambda *step: steps.append(step))
     assert verdict.passed, verdict.checks
-    assert steps == [(number, 7) for number in range(1, 8)]
+    assert steps == [(1, 7), (2, 7), (3, 7), (7, 7)]  # pages one by one, releases together
     assert (verdict.counts.proofs_verified, verdict.counts.proofs_rejected) == (3, 1)
     (judged,) = [check for check in verdict.checks if check.name == "dataset"]
     assert judged.detail == "entries judged: 3, pages proven: 3"
@@ -397,6 +403,35 @@ def test_release_is_verified_against_the_chain_it_names(enrolled: Recording) -> 
     verify_release(*total, chain_of(enrolled, ANA, ADDED))
     for wrong in (None, chain_of(enrolled, BEN), chain_of(enrolled, ANA, ADDED)):
         assert refused(step, wrong) == "commit_dataset"
+
+
+def test_many_are_verified_together_as_one_by_one(enrolled: Recording) -> None:
+    """Three valid ones among four that fail at different stages."""
+    ana, whole, ben = chain_of(enrolled, ANA), chain_of(enrolled, ANA, ADDED), chain_of(enrolled, BEN)
+    step, forged, ana_sum, ben_sum = (answered(enrolled, number) for number in range(4))
+    *others, signed, update, _, parameters = step
+    body = signed.body.model_copy(update={"proof": sha256(forged[5])})
+    swapped = (*others, Signed[Release].create(body, fixed_key("ana")), update, forged[5], parameters)
+    answers = [
+        Answer(*step, ana),
+        Answer(*step, ben),
+        Answer(*forged, ben),
+        Answer(*ana_sum, whole),
+        Answer(*ben_sum, ben),
+        Answer(*swapped, ana),
+        Answer(*step[:4], bytes(12), *step[5:], ana),
+    ]
+    checks = [error and error.check for error in verify_releases(answers)]
+    assert checks == [
+        None,
+        "commit_dataset",
+        "constraint_identity",
+        None,
+        None,
+        "constraint_identity",
+        "update_digest",
+    ]
+    assert verify_releases([]) == []
 
 
 def test_dataset_swapped_under_the_same_name(enrolled: Recording) -> None:

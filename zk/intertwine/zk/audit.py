@@ -34,12 +34,14 @@ from intertwine.protocols.merkle import leaf_hash, root_hash
 from intertwine.zk._history import Finding, History, ReleaseRecord, RoundHistory, RunHistory
 from intertwine.zk.dataset_proof import verify_pages
 from intertwine.zk.privacy import ALL_TASKS, PrivacyRow, account
-from intertwine.zk.round_proof import check_references, verify_release
+from intertwine.zk.round_proof import Answer, check_references, verify_releases
 from intertwine.zk.verdict import CHECKS, Check, CheckResult, Counts, Status, Verdict
 
 __all__ = ["CHECKS", "Check", "CheckResult", "Counts", "Status", "Verdict", "verify_bundle"]
 
 Progress = Callable[[int, int], None]
+
+_BATCH_SIZE = 1 << 17
 
 
 def verify_bundle(path: Path, log_key: str | None = None, progress: Progress | None = None) -> Verdict:
@@ -221,47 +223,61 @@ class _Audit:
     # What follows from updates and proofs: checks 12 to 15
 
     def _proofs(self) -> str:
-        records = self._history.releases()
         findings = []
         total = self._proofs_in_all()
-        for done, record in enumerate(records, total - len(records) + 1):
-            failed_check = self._failed_check(record)
-            if not failed_check:
-                self._proven.add(record.index)
-            if failed_check != record.rejected_as:
-                findings.append(Finding(record.index, _contradiction(record.rejected_as, failed_check)))
-            elif failed_check:
-                self._rejected += 1
+        done = total - len(self._history.releases())
+        for batch in self._batches():
+            errors = verify_releases([self._answer(record) for record in batch])
+            for record, error in zip(batch, errors, strict=True):
+                findings += self._judge(record, "" if error is None else error.check)
+            done += len(batch)
             self._progress(done, total)
         if findings:
             raise _CheckError(findings[0])
         return f"{len(self._proven)} valid, {self._rejected} rejected as recorded"
 
+    def _judge(self, record: ReleaseRecord, failed_check: str) -> list[Finding]:
+        """Count a release, and compare the check that it fails, if any, with the one that is recorded."""
+        if not failed_check:
+            self._proven.add(record.index)
+        if failed_check != record.rejected_as:
+            return [Finding(record.index, _contradiction(record.rejected_as, failed_check))]
+        self._rejected += bool(failed_check)
+        return []
+
     def _proofs_in_all(self) -> int:
         pages = sum(len(record.signed.body.pages) for record in self._history.datasets)
         return pages + len(self._history.releases())
 
-    def _failed_check(self, record: ReleaseRecord) -> str:
-        """The name of the check that the release fails, empty if it passes all."""
+    def _batches(self) -> Iterator[list[ReleaseRecord]]:
+        """The releases, as many at a time as have some 2^17 coordinates and records together."""
+        batch: list[ReleaseRecord] = []
+        size = 0
+        for record in self._history.releases():
+            batch.append(record)
+            size += record.plan.dimension + (record.chain.dataset.rows if record.chain else 0)
+            if size >= _BATCH_SIZE:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _answer(self, record: ReleaseRecord) -> Answer:
         body = record.release.body
         with _blaming(record.index):
             update, proof, parameters = map(
                 self._bundle.blob, (body.update, body.proof, record.commit.body.parameters)
             )
-        try:
-            verify_release(
-                record.plan,
-                record.commit,
-                record.beacon,
-                record.release,
-                update,
-                proof,
-                parameters,
-                record.chain,
-            )
-        except VerificationError as error:
-            return error.check
-        return ""
+        return Answer(
+            record.plan,
+            record.commit,
+            record.beacon,
+            record.release,
+            update,
+            proof,
+            parameters,
+            record.chain,
+        )
 
     def _aggregates(self) -> str:
         detail = self._retraced("aggregate")

@@ -18,7 +18,8 @@ parameter vector, dataset, commit and beacon for all of them alike. The checks o
     and then those of `intertwine.zk.release.CHECKS`, or those of statistics or glm, whichever the plan names.
 """
 
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +36,25 @@ from intertwine.zk.dataset import Shape
 from intertwine.zk.dataset_proof import Chain, check_point
 from intertwine.zk.domain import DATA_ROWS
 from intertwine.zk.glm import GlmStatement
+from intertwine.zk.instance import Instance, verify_all
 from intertwine.zk.noise import noise_pages
 from intertwine.zk.release import Commitments, ReleaseStatement
 from intertwine.zk.statistics import StatisticsStatement
 
 Statement: TypeAlias = ReleaseStatement | StatisticsStatement | GlmStatement
+
+
+class Answer(NamedTuple):
+    """A release and all that it is judged by: the arguments of `verify_release`, in their order."""
+
+    plan: Plan
+    commit: Signed[Commit]
+    beacon: bytes
+    release: Signed[Release]
+    update: bytes
+    proof: bytes
+    parameters: bytes
+    chain: Chain | None
 
 
 def check_commit(plan: Plan, commit: Commit, chain: Chain | None) -> None:
@@ -124,7 +139,7 @@ def verify_release(
     commit: Signed[Commit],
     beacon: bytes,
     release: Signed[Release],
-    update_bytes: bytes,
+    update: bytes,
     proof: bytes,
     parameters: bytes,
     chain: Chain | None,
@@ -136,21 +151,21 @@ def verify_release(
     check that fails. Does not check the commit itself: who signed it, when it was logged, and that its points
     were never used before.
     """
-    check_references(commit, beacon, release)
-    if commit.body.plan != plan.digest():
-        raise VerificationError("commit_plan", "the commit was made for another plan.")
-    if commit.body.parameters != sha256(parameters):
-        raise VerificationError("commit_parameters", "the commit was made for other parameters.")
-    check_commit(plan, commit.body, chain)
-    if sha256(update_bytes) != release.body.update:
-        raise VerificationError("update_digest", "the update is not the one that the release names.")
-    if sha256(proof) != release.body.proof:
-        raise VerificationError("proof_digest", "the proof is not the one that the release names.")
-    if len(update_bytes) != 4 * plan.dimension:
-        raise VerificationError("update_length", f"the update does not have dimension {plan.dimension}.")
-    update = update_from_bytes(update_bytes, plan.dimension)
-    start = parameters_from_bytes(parameters, plan.dimension)
-    _verify(statement_for(plan, commit, beacon, update, start, chain), proof)
+    _instance(Answer(plan, commit, beacon, release, update, proof, parameters, chain)).verify(proof)
+
+
+def verify_releases(answers: Sequence[Answer]) -> list[VerificationError | None]:
+    """`verify_release` of many, at less cost: what is wrong with each, None for those that are valid."""
+    results: list[VerificationError | None] = [None] * len(answers)
+    claims: dict[int, tuple[Instance, bytes]] = {}
+    for index, answer in enumerate(answers):
+        try:
+            claims[index] = _instance(answer), answer.proof
+        except VerificationError as error:
+            results[index] = error
+    for index, result in zip(claims, verify_all(list(claims.values())), strict=True):
+        results[index] = result
+    return results
 
 
 def check_references(commit: Signed[Commit], beacon: bytes, release: Signed[Release]) -> None:
@@ -164,14 +179,30 @@ def check_references(commit: Signed[Commit], beacon: bytes, release: Signed[Rele
         raise VerificationError("release_beacon", "the release was made for another beacon.")
 
 
-def _verify(statement: Statement, proof: bytes) -> None:
-    match statement:
-        case ReleaseStatement():
-            release_statement.verify(statement, proof)
-        case StatisticsStatement():
-            statistics.verify(statement, proof)
-        case GlmStatement():
-            glm.verify(statement, proof)
+def _instance(answer: Answer) -> Instance:
+    """What the proof has to prove, after all checks that come before it."""
+    plan, commit, beacon, release, update, proof, parameters, chain = answer
+    check_references(commit, beacon, release)
+    if commit.body.plan != plan.digest():
+        raise VerificationError("commit_plan", "the commit was made for another plan.")
+    if commit.body.parameters != sha256(parameters):
+        raise VerificationError("commit_parameters", "the commit was made for other parameters.")
+    check_commit(plan, commit.body, chain)
+    if sha256(update) != release.body.update:
+        raise VerificationError("update_digest", "the update is not the one that the release names.")
+    if sha256(proof) != release.body.proof:
+        raise VerificationError("proof_digest", "the proof is not the one that the release names.")
+    if len(update) != 4 * plan.dimension:
+        raise VerificationError("update_length", f"the update does not have dimension {plan.dimension}.")
+    vector = update_from_bytes(update, plan.dimension)
+    start = parameters_from_bytes(parameters, plan.dimension)
+    match statement_for(plan, commit, beacon, vector, start, chain):
+        case ReleaseStatement() as statement:
+            return release_statement.instance_of(statement)
+        case StatisticsStatement() as statement:
+            return statistics.instance_of(statement)
+        case GlmStatement() as statement:
+            return glm.instance_of(statement)
 
 
 def _dataset_of(plan: Plan, mechanism: DataBound, commit: Commit, chain: Chain | None) -> Chain:
