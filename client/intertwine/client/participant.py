@@ -17,7 +17,8 @@ and before a release:
 10 beacon_nonce        the nonce is the one that was committed to before our commit
 11 beacon_log          a checkpoint of the pinned log covers our commit
 12 second_beacon       the slot has not been released under another beacon
-13 proof count         the slot's commitments have not served three proofs under other beacons already
+
+No slot's commitments ever serve more than three proofs: the ledger counts them.
 """
 
 import logging
