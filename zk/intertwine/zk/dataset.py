@@ -257,7 +257,8 @@ def check_dataset(dataset: Dataset) -> None:
     if not (
         isinstance(pages, tuple)
         and pages
-        and all(type(page.rows) is int and 1 <= page.rows <= DATA_ROWS for page in pages)
+        and all(isinstance(page, Page) and type(page.rows) is int for page in pages)
+        and all(1 <= page.rows <= DATA_ROWS for page in pages)
     ):
         raise VerificationError("dataset_shape", f"the dataset's pages do not have 1 to {DATA_ROWS} rows.")
     for page in dataset.pages:

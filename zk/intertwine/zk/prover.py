@@ -8,6 +8,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
 from typing import Any, TypeAlias
@@ -247,7 +248,7 @@ class Prover:
     def _quotient(self) -> Any:
         """(Z_B·Σ γ^k·gate_k + the boundary's share)/(X^4096 - 1); `satisfied` if the division is exact."""
         gamma = self.challenges["gamma"]
-        share = len(self.circuit.after) / (len(self.circuit.gates) + len(self.circuit.groups) + 1)
+        share = Fraction(len(self.circuit.after), len(self.circuit.gates) + len(self.circuit.groups) + 1)
         combined, power = Form(), 1
         for _, value in self.circuit.data_gates(self._form_leaf):
             combined += value * power
@@ -305,9 +306,9 @@ class _Steps:
     """Progress as a fraction of the commitments to make."""
 
     def __init__(self, total: int, report: Progress | None) -> None:
-        self._total, self._done, self._report = total, 0.0, report
+        self._total, self._done, self._report = total, Fraction(0), report
 
-    def advance(self, steps: float = 1.0) -> None:
+    def advance(self, steps: Fraction | int = 1) -> None:
         self._done += steps
         if self._report is not None:
-            self._report(min(1.0, self._done / self._total))
+            self._report(float(self._done / self._total))
