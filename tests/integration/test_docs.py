@@ -39,21 +39,38 @@ SPECIFICATION = ROOT / "protocols" / "spec"
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "SECURITY.md", *SPECIFICATION.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 )
-GROUPS = {
-    "agent": typer.main.get_command(agent.app),
-    "audit": typer.main.get_command(audit.app),
-    "coordinator": typer.main.get_command(coordinator.app),
-}
-COMMANDS = [(group, name) for group, app in GROUPS.items() for name in typing.cast(click.Group, app).commands]
+INTERTWINE = click.Group(
+    "intertwine",
+    {
+        "agent": typer.main.get_command(agent.app),
+        "audit": typer.main.get_command(audit.app),
+        "coordinator": typer.main.get_command(coordinator.app),
+    },
+)
 MODULES = (bundle, dataset, enrolment, entries, mechanism, plans, publication, rounds)
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-def command(group: str, name: str) -> click.Command:
-    app = typing.cast(click.Group, GROUPS[group])
-    assert name in app.commands, f"there is no `intertwine {group} {name}`"
-    return app.commands[name]
+def resolve(words: list[str]) -> tuple[click.Command, list[str]]:
+    """The command that the words name, or the group if they stop there, and the words after its name."""
+    found: click.Command = INTERTWINE
+    for position, word in enumerate(words):
+        if not hasattr(found, "commands") or word.startswith("-"):
+            return found, words[position:]
+        group = typing.cast(click.Group, found)
+        assert word in group.commands, f"there is no `intertwine {shlex.join(words)}`"
+        found = group.commands[word]
+    return found, []
+
+
+def command_paths(group: click.Command = INTERTWINE, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words that name each command, groups within groups included."""
+    for name, found in typing.cast(click.Group, group).commands.items():
+        if hasattr(found, "commands"):
+            yield from command_paths(found, (*path, name))
+        else:
+            yield (*path, name)
 
 
 def fences(page: Path, language: str) -> list[str]:
@@ -151,30 +168,29 @@ def decoded(name: str) -> typing.Any:
 
 @every_page
 def test_shown_commands_parse(page: Path) -> None:
-    for group, name, *arguments in shown_commands(page):
-        found = command(group, name)
+    for words in shown_commands(page):
+        found, arguments = resolve(words)
         try:
-            found.make_context(name, list(arguments))
+            found.make_context(str(found.name), list(arguments))
         except click.UsageError as error:
-            pytest.fail(f"intertwine {group} {name} {shlex.join(arguments)}: {error.format_message()}")
+            pytest.fail(f"intertwine {shlex.join(words)}: {error.format_message()}")
 
 
 @every_page
 def test_mentioned_commands_exist(page: Path) -> None:
-    for group, *rest in mentioned_commands(page):
-        assert group in GROUPS or group == "--help", f"there is no `intertwine {group}`"
-        if rest:
-            options = {option for parameter in command(group, rest[0]).params for option in parameter.opts}
-            assert {word for word in rest if word.startswith("--")} <= options
+    for words in mentioned_commands(page):
+        found, rest = resolve(words)
+        options = {option for parameter in found.params for option in parameter.opts} | {"--help"}
+        assert {word for word in rest if word.startswith("--")} <= options
 
 
-@pytest.mark.parametrize(("group", "name"), COMMANDS)
-def test_reference_lists_every_command_and_option(group: str, name: str) -> None:
+@pytest.mark.parametrize("path", list(command_paths()), ids=" ".join)
+def test_reference_lists_every_command_and_option(path: tuple[str, ...]) -> None:
     reference = (ROOT / "docs" / "reference" / "cli.md").read_text()
-    _, found, section = reference.partition(f"### intertwine {group} {name}\n")
+    _, found, section = reference.partition(f"### intertwine {' '.join(path)}\n")
     assert found
     section = section.partition("\n##")[0]
-    for parameter in command(group, name).params:
+    for parameter in resolve(list(path))[0].params:
         if isinstance(parameter, click.Option):
             for option in (*parameter.opts, *parameter.secondary_opts):
                 assert re.search(rf"`{option}[ `]", section), f"{option} is missing"
@@ -303,7 +319,7 @@ def test_check_tables_say_what_the_code_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "last"), [(round_proof, "update_length"), (dataset_proof, "proof_digest")]
+    ("module", "last"), [(round_proof, "weights_range"), (dataset_proof, "proof_digest")]
 )
 def test_checks_come_in_the_order_of_the_code(module: ModuleType, last: str) -> None:
     stated = re.findall(r"^    (\w+)  +(\w.*)$", str(module.__doc__), re.MULTILINE)

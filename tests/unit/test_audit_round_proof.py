@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
 from intertwine.protocols.encoding import sha256
@@ -100,6 +101,11 @@ def too_many_pages(answer: Answer) -> Answer:
     return other_commit(answer, randomness=body.randomness * 2, gradient=body.gradient * 2)
 
 
+def diverged(answer: Answer) -> Answer:
+    parameters = np.array([0.0, np.nan, 0.0]).tobytes()
+    return replace(other_commit(answer, parameters=sha256(parameters)), parameters=parameters)
+
+
 def named_dataset(answer: Answer) -> Answer:
     return other_commit(answer, dataset=sha256(b"any"))
 
@@ -121,6 +127,7 @@ def points_for_a_lot(answer: Answer) -> Answer:
         (lambda answer: replace(answer, update=bytes(12)), "update_digest"),
         (lambda answer: replace(answer, proof=answer.proof + b"\0"), "proof_digest"),
         (short_update, "update_length"),
+        (diverged, "weights_range"),
         (too_many_pages, "commitment_count"),
         (points_for_a_lot, "commitment_count"),
         (short_proof, "proof_length"),

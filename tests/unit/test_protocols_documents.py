@@ -6,6 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
+from intertwine.protocols.dataset import (
+    MAX_PAGES_ADDED,
+    PAGE_ROWS,
+    Dataset,
+    DatasetContext,
+    DatasetPage,
+)
 from intertwine.protocols.encoding import (
     MAX_DOCUMENT_BYTES,
     decode,
@@ -14,10 +21,17 @@ from intertwine.protocols.encoding import (
     sha256,
     tagged_digest,
 )
-from intertwine.protocols.entries import BeaconEntry, Enrolment, Failure, decode_entry
+from intertwine.protocols.entries import (
+    BeaconEntry,
+    DatasetEntry,
+    Enrolment,
+    Failure,
+    blobs_of,
+    decode_entry,
+)
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import InputError, VerificationError
-from intertwine.protocols.round import Refusal, RoundId, Signed, Slot, kind_of
+from intertwine.protocols.round import Commit, Refusal, RoundId, Signed, Slot, kind_of
 from intertwine.protocols.signing import SigningKey, verify_raw
 from tests.recording import fixed_key
 
@@ -166,6 +180,94 @@ def test_slots_have_names_of_their_own() -> None:
     ]
     assert len({slot.identifier() for slot in [SLOT, *others]}) == 4
     assert len(SLOT.identifier()) == 32
+
+
+# Datasets and the commits that name them
+
+
+def dataset(**changes: object) -> dict[str, object]:
+    return {
+        "version": "intertwine/dataset/v1",
+        "deployment": "ab" * 32,
+        "participant": "ana",
+        "task": "risk",
+        "sequence": 2,
+        "previous": "cd" * 32,
+        "columns": 57,
+        "row_bound": 66,
+        "label": "binary",
+        "entries": "integer",
+        "content": "ef" * 32,
+        "pages": [{"rows": 17, "commitments": "01" * 32, "proof": "23" * 32}],
+        **changes,
+    }
+
+
+def test_dataset_entry_names_its_files() -> None:
+    body = Dataset.parse(dataset())
+    entry = DatasetEntry(time=1, dataset=Signed[Dataset].create(body, fixed_key("ana")))
+    assert decode_entry(entry.encode()) == entry
+    assert blobs_of(entry) == ["01" * 32, "23" * 32]
+    context = DatasetContext.create(body, "45" * 32, 0)
+    assert (context.participant_key, context.previous, context.page) == ("45" * 32, "cd" * 32, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"version": "intertwine/dataset/v2"}, "version"),
+        ({"sequence": 0, "previous": ""}, "sequence"),
+        ({"sequence": 1}, "previous: must be empty"),
+        ({"previous": "cd"}, "previous"),
+        ({"columns": 0}, "columns"),
+        ({"columns": 1025}, "columns"),
+        ({"row_bound": 0}, "row_bound"),
+        ({"row_bound": 2048}, "row_bound"),
+        ({"label": "colour"}, "label"),
+        ({"entries": "real"}, "entries"),
+        ({"content": ""}, "content"),
+        ({"pages": []}, "pages"),
+        ({"pages": [{"rows": PAGE_ROWS + 1, "commitments": "01" * 32, "proof": "23" * 32}]}, "pages.0.rows"),
+        ({"pages": [{"rows": 0, "commitments": "01" * 32, "proof": "23" * 32}]}, "pages.0.rows"),
+        ({"pages": [{"rows": 1, "commitments": "01" * 32}]}, "pages.0.proof"),
+    ],
+)
+def test_impossible_dataset(changes: dict[str, object], field: str) -> None:
+    with pytest.raises(InputError, match=field):
+        Dataset.parse(dataset(**changes))
+
+
+def test_dataset_has_a_bounded_number_of_pages() -> None:
+    page = DatasetPage(rows=1, commitments="01" * 32, proof="23" * 32).model_dump()
+    assert len(Dataset.parse(dataset(pages=[page] * MAX_PAGES_ADDED)).pages) == MAX_PAGES_ADDED
+    with pytest.raises(InputError, match="field pages"):
+        Dataset.parse(dataset(pages=[page] * (MAX_PAGES_ADDED + 1)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"randomness": []}, "randomness"),
+        ({"randomness": ["ab" * 48] * 67}, "randomness"),
+        ({"gradient": ["ab" * 48] * 34}, "gradient"),
+        ({"lot": ["ab" * 48] * 257}, "lot"),
+        ({"lot": ["ab"]}, "lot.0"),
+        ({"dataset": "ab"}, "dataset"),
+    ],
+)
+def test_impossible_commit(changes: dict[str, object], field: str) -> None:
+    values = {
+        "slot": SLOT.model_dump(),
+        "plan": "ab" * 32,
+        "parameters": "ab" * 32,
+        "randomness": ["ab" * 48] * 66,
+        "gradient": [],
+        "dataset": "",
+        "lot": ["ab" * 48] * 256,
+    }
+    assert Commit.parse(values).dataset == ""
+    with pytest.raises(InputError, match=f"field {field}"):
+        Commit.parse({**values, **changes})
 
 
 # Signed documents

@@ -15,6 +15,7 @@ parameter vector, dataset, commit and beacon for all of them alike. The checks o
     update_digest       the update is the one it names
     proof_digest        the proof is the one it names
     update_length       the update has the plan's dimension
+    weights_range       the parameters are finite, and not beyond what a glm statement can hold
     and then those of `intertwine.zk.release.CHECKS`, or those of statistics or glm, whichever the plan names.
 """
 
@@ -195,7 +196,10 @@ def _instance(answer: Answer) -> Instance:
     if len(update) != 4 * plan.dimension:
         raise VerificationError("update_length", f"the update does not have dimension {plan.dimension}.")
     vector = update_from_bytes(update, plan.dimension)
-    start = parameters_from_bytes(parameters, plan.dimension)
+    try:
+        start = parameters_from_bytes(parameters, plan.dimension)
+    except InputError as error:
+        raise VerificationError("weights_range", error.problem, error.remedy) from error
     match statement_for(plan, commit, beacon, vector, start, chain):
         case ReleaseStatement() as statement:
             return release_statement.instance_of(statement)
