@@ -206,7 +206,8 @@ def commit_dataset(
     pages = []
     for start in range(0, len(table), DATA_ROWS):
         part = table[start : start + DATA_ROWS]
-        source = Randomness(b"dataset", seed, start.to_bytes(8, "little"), part.astype("<i2").tobytes())
+        place = (number.to_bytes(8, "little") for number in (start, shape.columns))
+        source = Randomness(b"dataset", seed, *place, part.astype("<i2").tobytes())
         blinding = tuple(tuple(source.scalars(name, BLINDING_ROWS)) for name in shape.names)
         opening = PageOpening(Page(len(part), ()), part, blinding, source.stream("proofs", 32))
         commitments = noisy.commit_columns(opening.columns(shape).values())

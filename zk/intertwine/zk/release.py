@@ -59,8 +59,8 @@ class Opening:
         self, gradient: NDArray[np.int64], sigma: int, seed: bytes, proven: Collection[bytes]
     ) -> None:
         self.gradient = gradient
-        # The vector keys the seed: the same seed with another vector shares no randomness.
-        source = Randomness(b"release", seed, gradient.astype("<i8").tobytes())
+        # Vector and σ key the seed: the same seed with another of them shares no randomness.
+        source = Randomness(b"release", seed, sigma.to_bytes(8, "little"), gradient.astype("<i8").tobytes())
         self.noise = NoiseOpening(len(gradient), sigma, source.stream("noise", 32), proven)
         self.columns = {
             name: noisy.blinded_column(name, rows, source)
