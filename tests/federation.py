@@ -129,7 +129,7 @@ class MemoryFederation:
 
         def send(envelope: bytes) -> None:
             try:
-                enrol_dataset(self.store, self.store.participant(name), envelope)
+                enrol_dataset(self.store, name, envelope)
             except VerificationError as error:
                 raise InputError(str(error)) from error
 

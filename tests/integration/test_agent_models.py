@@ -11,31 +11,50 @@ from deploy.demo.data.simulate import portfolio
 from intertwine.client.enrol import enrol
 from intertwine.client.home import Home as AgentHome
 from intertwine.client.predict import predict
+from intertwine.models.registry import task as find_task
+from intertwine.protocols.aggregation import parameters_to_bytes
 from intertwine.protocols.entries import Publication, decode_entry
 from intertwine.protocols.errors import FederationError, InputError, VerificationError
+from intertwine.protocols.round import RoundId
 from intertwine.protocols.settings import write_settings
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.enrolment import invite
 from intertwine.server.home import CoordinatorSettings, Home
-from intertwine.server.store import Store
+from intertwine.server.store import Store, now
 from tests.federation import MemoryFederation
 from tests.serving import served
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    path = tmp_path / "portfolio.csv"
-    path.write_text(portfolio("alder", 200, seed=4))
-    return path
-
-
-@pytest.fixture
-def federation(tmp_path: Path, data: Path) -> MemoryFederation:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> MemoryFederation:
     """A coordinator that has published a risk model."""
-    federation = MemoryFederation(tmp_path)
-    federation.add("first", {"risk": data})
-    federation.execute(federation.plan("risk", "one"))
+    root = tmp_path_factory.mktemp("original")
+    path = root / "portfolio.csv"
+    path.write_text(portfolio("alder", 200, seed=4))
+    federation = MemoryFederation(root)
+    federation.add("first", {"risk": path})
+    task, store = find_task("risk"), federation.store
+    parameters = task.initial_parameters()
+    store.record(
+        Publication(
+            time=now(),
+            round=RoundId(deployment=store.deployment, run="one", task="risk", number=1),
+            parameters=store.put_blob(parameters_to_bytes(parameters)),
+            onnx=store.put_blob(task.export(parameters, {})),
+        )
+    )
     return federation
+
+
+@pytest.fixture
+def federation(original: MemoryFederation, tmp_path: Path) -> MemoryFederation:
+    """The same, for one test."""
+    return original.copy(tmp_path)
+
+
+@pytest.fixture
+def data(federation: MemoryFederation) -> Path:
+    return federation.root / "portfolio.csv"
 
 
 @pytest.fixture

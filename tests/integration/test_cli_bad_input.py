@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.data.simulate import portfolio
+from intertwine.client.home import AgentSettings, TaskSettings
+from intertwine.client.home import Home as AgentHome
 from intertwine.protocols.cli import main
 from intertwine.protocols.enrolment import Invitation
+from intertwine.protocols.settings import write_settings
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.store import Store
 
@@ -90,11 +93,34 @@ def test_a_coordinator_that_is_not_there(run: Run, tmp_path: Path, free_port: in
     assert not (tmp_path / "home" / "settings.toml").exists()
 
 
-@pytest.mark.parametrize("command", [["run"], ["budget"], ["predict", "risk"]])
+@pytest.mark.parametrize(
+    "command", [["run"], ["budget"], ["predict", "risk"], ["dataset", "commit", "risk"], ["dataset", "list"]]
+)
 def test_an_agent_that_is_not_enrolled(run: Run, tmp_path: Path, command: list[str]) -> None:
     code, text = run("agent", *command, "--home", tmp_path)
     assert code == 2
     assert "intertwine agent enroll" in text
+
+
+@pytest.mark.parametrize(
+    ("task", "part"), [("weather", "no data for task 'weather'"), ("forecast", "nothing to enrol")]
+)
+def test_a_task_without_records_to_enrol(run: Run, tmp_path: Path, task: str, part: str) -> None:
+    home = AgentHome(tmp_path)
+    settings = AgentSettings(
+        participant="alder",
+        role="smb",
+        deployment="0" * 64,
+        log_origin="log",
+        fleet_address="127.0.0.1:1",
+        control_url="https://127.0.0.1:1",
+        tasks={"forecast": TaskSettings(data=tmp_path / "units.csv")},
+    )
+    write_settings(home.settings_file, settings)
+    code, text = run("agent", "dataset", "commit", task, "--home", tmp_path)
+    assert code == 2
+    assert part in text
+    assert not home.ledger.exists()
 
 
 @pytest.mark.parametrize("taken", ["fleet_port", "control_port"])

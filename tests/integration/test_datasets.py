@@ -4,6 +4,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -11,19 +12,25 @@ from deploy.demo.dishonest import cheat_in
 from intertwine.client.budget import spent
 from intertwine.client.dataset_enrolment import Progress, Send, enrol_records
 from intertwine.client.datasets import Datasets, Records, opening_of, records_of
+from intertwine.client.enrol import enrol
+from intertwine.client.home import Home as AgentHome
 from intertwine.client.ledger import Ledger
 from intertwine.protocols.accounting import Assurance, Guarantee
 from intertwine.protocols.aggregation import update_from_bytes
+from intertwine.protocols.cli import main
 from intertwine.protocols.dataset import Dataset
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import DatasetEntry, Entry, Outcome, ReleaseEntry, decode_entry
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, InputError, VerificationError
 from intertwine.protocols.round import Commit, Signed
-from intertwine.server.datasets import enrol_dataset
+from intertwine.server.control import DATASETS
+from intertwine.server.datasets import MAX_ENVELOPE_BYTES, enrol_dataset
+from intertwine.server.enrolment import invite
 from intertwine.zk.audit import verify_bundle
 from intertwine.zk.dataset import Shape, dataset_circuit
 from tests.federation import Member, MemoryFederation
+from tests.serving import served
 from tests.toy import STATISTICS, glm, register, write_points
 
 SHAPE = Shape(3, 32, "binary")
@@ -117,6 +124,10 @@ def test_a_statistics_run_releases_the_enrolled_sum_with_its_noise(enrolled: Mem
     assert levels(enrolled.members["alder"]) == audited
     assert set(audited) == {Assurance.PROVEN_RECORD}
 
+    # A release proves nothing of records: the figure for all of the task is attested from then on.
+    enrolled.execute(enrolled.plan("toy", "release", participants=["alder"]))
+    assert set(levels(enrolled.members["alder"])) == {Assurance.ATTESTED_RECORD}
+
 
 def test_glm_steps_train_on_secret_lots_and_are_amplified(enrolled: MemoryFederation) -> None:
     choices = {"sigma": 400, "rounds": 2, "participants": ["alder"], **glm(lot=1024)}
@@ -129,12 +140,6 @@ def test_glm_steps_train_on_secret_lots_and_are_amplified(enrolled: MemoryFedera
     costs = levels(enrolled.members["alder"])
     assert costs == {row.assurance: row.guarantee for row in verdict.privacy if row.participant == "alder"}
     assert costs[Assurance.PROVEN_RECORD].epsilon < 2.0  # 2.55 without amplification
-
-
-def test_a_release_in_the_same_task_makes_the_figure_for_records_attested(enrolled: MemoryFederation) -> None:
-    enrolled.execute(enrolled.plan("toy", "sums", participants=["alder"], **STATISTICS))
-    enrolled.execute(enrolled.plan("toy", "attested", participants=["alder"]))
-    assert set(levels(enrolled.members["alder"])) == {Assurance.ATTESTED_RECORD}
 
 
 @pytest.mark.parametrize("choices", [STATISTICS, {"sigma": 400, **glm()}], ids=["statistics", "glm"])
@@ -176,7 +181,9 @@ def test_the_agent_refuses_a_plan_for_other_records(
     assert "request_dataset failed: the plan is for records with record_norm 2" in caplog.text
 
 
-def test_a_commit_that_names_anothers_dataset_is_rejected(enrolled: MemoryFederation) -> None:
+def test_a_commit_that_names_anothers_dataset_is_rejected(
+    enrolled: MemoryFederation, caplog: pytest.LogCaptureFixture
+) -> None:
     """dataset_swapped: birch signs, in its own name, a commit to alder's records."""
     head = Datasets(enrolled.members["alder"].ledger).head("toy")
 
@@ -188,9 +195,76 @@ def test_a_commit_that_names_anothers_dataset_is_rejected(enrolled: MemoryFedera
         return Envelope(Signed[Commit].create(swapped, enrolled.members[name].key).encode()).to_bytes()
 
     enrolled.tamper = tamper
-    enrolled.execute(enrolled.plan("toy", "swapped", quorum=1, **STATISTICS))
-    assert outcomes(enrolled) == {"alder": ("accepted", "")}
-    assert "commit_dataset" in enrolled.store.run("swapped").detail
+    with pytest.raises(FederationError, match="0 commits"):
+        enrolled.execute(enrolled.plan("toy", "swapped", participants=["birch"], **STATISTICS))
+    assert "commit_dataset failed" in caplog.text
+
+
+# Over HTTPS
+
+
+@pytest.fixture
+def client(federation: MemoryFederation) -> Iterator[httpx.Client]:
+    with served(federation.home, federation.store, lambda _key: 77) as client:
+        yield client
+
+
+@pytest.fixture
+def agent(federation: MemoryFederation, client: httpx.Client, tmp_path: Path) -> AgentHome:
+    """An agent that enrolled through the real path."""
+    home, data = AgentHome(tmp_path / "agent"), write_points(tmp_path / "dune.csv", 20, 3)
+    token = invite(federation.home, federation.store, "dune", "security", ["toy"], 60)
+    enrol(home, str(client.base_url), token, {"toy": data})
+    return home
+
+
+def test_the_commands_enrol_what_is_new_and_list_it(
+    agent: AgentHome, federation: MemoryFederation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: str) -> str:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr(
+                "sys.argv", ["intertwine", "agent", "dataset", *arguments, "--home", str(agent.path)]
+            )
+            main()
+        assert ended.value.code == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "No records" in run("list")
+    assert "20 records of task toy are enrolled now, 20 in all." in run("commit", "toy")
+    assert "All 20 records of task toy are enrolled already." in run("commit", "toy")
+    assert "in use" in run("list")
+    write_points(tmp_path / "dune.csv", 8, 4)
+    said = run("commit", "toy")
+    assert "does not start with the 20 enrolled records" in said
+    assert "8 records of task toy are enrolled now" in said
+    listed = run("list")
+    assert "replaced" in listed
+    assert "in use" in listed
+    assert len(entries(federation, DatasetEntry)) == 3
+
+
+def test_what_the_control_plane_answers(
+    agent: AgentHome, federation: MemoryFederation, client: httpx.Client, envelope: Envelope
+) -> None:
+    mine = {"authorization": f"Bearer {agent.access_token.read_text()}"}
+
+    def post(content: bytes, headers: dict[str, str] = mine) -> httpx.Response:
+        return client.post(DATASETS, content=content, headers=headers)
+
+    body = Signed[Dataset].decode(envelope.document).body
+    content = entries(federation, DatasetEntry)[0].dataset.body.content
+    copied = body.model_copy(update={"participant": "dune", "content": content})
+    duplicate = Envelope(Signed[Dataset].create(copied, agent.signing_key).encode(), envelope.attachments)
+
+    assert post(envelope.to_bytes(), {}).status_code == 401
+    assert post(b"x" * (MAX_ENVELOPE_BYTES + 1)).status_code == 413
+    assert post(b"garbage").status_code == 400
+    stolen = post(envelope.to_bytes())
+    assert (stolen.status_code, "signature" in stolen.json()["error"]) == (400, True)
+    again = post(duplicate.to_bytes())
+    assert (again.status_code, "duplicate_dataset" in again.json()["error"]) == (409, True)
+    assert len(entries(federation, DatasetEntry)) == 1
 
 
 # Enrolment
@@ -201,17 +275,17 @@ def test_appended_records_extend_the_chain_and_changed_ones_start_another(
 ) -> None:
     datasets, said = Datasets(cedar.ledger), []
 
-    def enrol(some: Records) -> int:
+    def add(some: Records) -> int:
         return enrol_records(datasets, cedar.identity, "toy", some, federation.sender("cedar"), said.append)
 
     whole = records(40)
-    assert [enrol(whole.slice(0, 25)), enrol(whole.slice(0, 25)), enrol(whole)] == [25, 0, 15]
+    assert [add(whole.slice(0, 25)), add(whole.slice(0, 25)), add(whole)] == [25, 0, 15]
     first, second = (entry.dataset for entry in entries(federation, DatasetEntry)[1:])
     assert (second.body.sequence, second.body.previous) == (2, first.digest())
     assert said == []
     federation.execute(federation.plan("toy", "sums", participants=["cedar"], **STATISTICS))
 
-    assert enrol(records(10, seed=4)) == 10
+    assert add(records(10, seed=4)) == 10
     third = entries(federation, DatasetEntry)[3].dataset.body
     assert (third.sequence, third.previous) == (3, "")
     assert said == ["The file does not start with the 40 enrolled records: a new chain replaces them."]
@@ -226,7 +300,7 @@ def test_an_interrupted_enrolment_goes_on_with_the_same_bytes(
     whole = records(4100)
     sent: list[bytes] = []
 
-    def enrol(send: Send, progress: Progress = lambda *_: None) -> int:
+    def try_with(send: Send, progress: Progress = lambda *_: None) -> int:
         datasets = Datasets(Ledger(federation.root / "cedar" / "ledger.db"))
         return enrol_records(datasets, cedar.identity, "toy", whole, send, progress=progress)
 
@@ -247,14 +321,14 @@ def test_an_interrupted_enrolment_goes_on_with_the_same_bytes(
         away(envelope)
 
     with pytest.raises(KeyboardInterrupt):
-        enrol(arrives, interrupt)
+        try_with(arrives, interrupt)
     datasets = Datasets(cedar.ledger)
     kept = datasets.proofs(datasets.unfinished("toy"))
     assert set(kept) == {0}
     for send in (does_not_arrive, loses_its_answer):
         with pytest.raises(FederationError):
-            enrol(send)
-    assert enrol(arrives) == 4100
+            try_with(send)
+    assert try_with(arrives) == 4100
     assert len(sent) == 3
     assert len(set(sent)) == 1
     assert Envelope.from_bytes(sent[0], (1 << 20,) * 4).attachments[1] == kept[0]
@@ -269,22 +343,22 @@ def test_duplicates_are_refused_in_any_order_and_other_records_taken_afterwards(
     theirs = records_of(Datasets(birch.ledger).all())
     shuffled = Records(theirs.features[::-1], theirs.labels[::-1], theirs.shape, theirs.record_norm)
 
-    def enrol(member: Member, some: Records) -> int:
+    def add(member: Member, some: Records) -> int:
         send = federation.sender(member.identity.participant)
         return enrol_records(Datasets(member.ledger), member.identity, "toy", some, send)
 
     for member in (birch, cedar, cedar):
         with pytest.raises(InputError, match="duplicate_dataset"):
-            enrol(member, shuffled)
+            add(member, shuffled)
     assert len(entries(federation, DatasetEntry)) == 1
-    assert enrol(cedar, records(5)) == 5
+    assert add(cedar, records(5)) == 5
     assert [row.sequence for row in Datasets(cedar.ledger).all()] == [1]
 
 
 def refused(federation: MemoryFederation, sender: str, envelope: Envelope, check: str) -> None:
     blobs = set(federation.home.blobs.iterdir())
     with pytest.raises(VerificationError) as caught:
-        enrol_dataset(federation.store, federation.store.participant(sender), envelope.to_bytes())
+        enrol_dataset(federation.store, sender, envelope.to_bytes())
     assert caught.value.check == check
     assert len(entries(federation, DatasetEntry)) == 1
     assert set(federation.home.blobs.iterdir()) == blobs

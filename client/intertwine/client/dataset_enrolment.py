@@ -3,8 +3,10 @@
 An interrupted enrolment is resumed with the same bytes: seed, records and finished proofs are in the ledger.
 """
 
+import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from intertwine.client.datasets import Datasets, Records, opening_of, records_of
@@ -32,6 +34,8 @@ Progress = Callable[[int, int, float], None]
 # Called with a sentence for the user.
 Tell = Callable[[str], None]
 
+_log = logging.getLogger(__name__)
+
 _MAX_ADDED = MAX_PAGES_ADDED * PAGE_ROWS
 
 
@@ -52,48 +56,57 @@ def enrol_records(
     """
     if not len(records):
         raise InputError(f"The data file of task {task!r} has no records to enrol.", "Add some.")
+    _check_length(len(records))
+    _settle(datasets, task, _missing(datasets, task, records), send)
     enrolled = 0
-    while (step := _next(datasets, task, records, send, tell)) is not None:
-        row, added = step
+    while len((missing := _missing(datasets, task, records)).records):
+        row = datasets.unfinished(task)
+        if row is None:
+            if missing.replaced:
+                tell(
+                    f"The file does not start with the {missing.replaced} enrolled records: "
+                    "a new chain replaces them."
+                )
+            row = datasets.begin(task, missing.records, missing.previous, secrets.token_bytes(32))
         _finish(datasets, identity, row, send, progress)
-        enrolled += added
+        enrolled += len(missing.records)
     return enrolled
 
 
-def _next(
-    datasets: Datasets, task: str, records: Records, send: Send, tell: Tell
-) -> tuple[DatasetRow, int] | None:
-    """The document to finish next, and its number of records; None if nothing is new."""
-    for _ in range(2):
-        head = datasets.head(task)
-        known = records_of(datasets.chain(head.digest)) if head else None
-        start = len(known) if known and known.same(records.slice(0, len(known))) else 0
-        added = records.slice(start, start + _MAX_ADDED)
-        unfinished = datasets.unfinished(task)
-        if unfinished is None:
-            break
-        if len(added) and records_of([unfinished]).same(added):
-            tell("Going on with the unfinished enrolment.")
-            return unfinished, len(added)
-        _settle(datasets, unfinished, send)
-    if not len(added):
-        return None
-    _check_length(start + len(added))
-    if known and not start:
-        tell(f"The file does not start with the {len(known)} enrolled records: a new chain replaces them.")
-    previous = head.digest if head and start else ""
-    return datasets.begin(task, added, previous, secrets.token_bytes(32)), len(added)
+@dataclass(frozen=True)
+class _Missing:
+    """The records to enrol next, the document that they follow, and how many enrolled ones they replace."""
+
+    records: Records
+    previous: str
+    replaced: int
 
 
-def _settle(datasets: Datasets, row: DatasetRow, send: Send) -> None:
-    """End a document that is not wanted any more: enrolled if it is signed and accepted, else forgotten."""
+def _missing(datasets: Datasets, task: str, records: Records) -> _Missing:
+    head = datasets.head(task)
+    if head is None:
+        return _Missing(records.slice(0, _MAX_ADDED), "", 0)
+    known = records_of(datasets.chain(head.digest))
+    if not known.same(records.slice(0, len(known))):
+        return _Missing(records.slice(0, _MAX_ADDED), "", len(known))
+    return _Missing(records.slice(len(known), len(known) + _MAX_ADDED), head.digest, 0)
+
+
+def _settle(datasets: Datasets, task: str, missing: _Missing, send: Send) -> None:
+    """End an unfinished document that is not what is missing now.
+
+    A signed one may have arrived, so it is sent again. If it is refused or was never signed, it is forgotten.
+    """
+    row = datasets.unfinished(task)
+    if row is None or (row.previous == missing.previous and records_of([row]).same(missing.records)):
+        return
     try:
         if row.document:
             send(_envelope(datasets, row, opening_of([row])))
             datasets.accept(row)
             return
-    except InputError:
-        pass
+    except InputError as error:
+        _log.info("an earlier document was refused: %s", error)
     datasets.discard(row)
 
 

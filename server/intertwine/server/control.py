@@ -73,9 +73,8 @@ def control_plane(home: Home, store: Store, register_node: RegisterNode) -> Fast
     @app.post(DATASETS, status_code=201)
     async def datasets(request: Request, sender: Annotated[str, Depends(authenticated)]) -> dict[str, str]:
         """Verify and log a participant's commitments to records; the same bytes again are accepted again."""
-        body = await request.body()
-        participant = store.participant(sender)
-        return {"dataset": await run_in_threadpool(enrol_dataset, store, participant, body)}
+        envelope = await request.body()
+        return {"dataset": await run_in_threadpool(enrol_dataset, store, sender, envelope)}
 
     @app.get("/v1/models/{task}", response_model=ModelRecord)
     def model(task: str, _: Annotated[str, Depends(authenticated)]) -> Response:

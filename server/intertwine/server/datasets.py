@@ -39,8 +39,8 @@ _ATTACHMENT_LIMITS = (MAX_COMMITMENTS_BYTES, MAX_PAGE_PROOF_BYTES) * MAX_PAGES_A
 _verifying = threading.Lock()
 
 
-def enrol_dataset(store: Store, sender: Participant, data: bytes) -> str:
-    """Verify and log a document; returns its digest.
+def enrol_dataset(store: Store, participant: str, data: bytes) -> str:
+    """Verify and log a document that `participant` sent; returns its digest.
 
     data: an envelope with commitments and proof of each page, in turn. InputError or VerificationError says
     why it is refused; nothing is kept then.
@@ -48,6 +48,7 @@ def enrol_dataset(store: Store, sender: Participant, data: bytes) -> str:
     envelope = Envelope.from_bytes(data, _ATTACHMENT_LIMITS)
     signed = Signed[Dataset].decode(envelope.document)
     digest = signed.digest()
+    sender = store.participant(participant)
     _check_owner(store, sender, signed)
     with _verifying:
         with store.transaction() as session:
