@@ -14,11 +14,13 @@ from intertwine.protocols.accounting import (
     Loss,
     epsilon,
     guarantee,
+    noise_variance,
     release_rho,
     sampled_loss,
     subsampled_gaussian_rdp,
 )
 from intertwine.protocols.errors import InputError
+from intertwine.zk.sampler import SIGMAS, sampler
 
 CASES = [
     # norm, sigma, releases, delta
@@ -192,3 +194,8 @@ def test_impossible_rho_and_bounds() -> None:
 
 def test_assurance_levels_are_told_apart() -> None:
     assert {level.value for level in Assurance} == {"proven-participant", "proven-record", "attested-record"}
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_the_variance_is_that_of_the_sampler(sigma: int) -> None:
+    assert noise_variance(sigma) == sampler(sigma).variance

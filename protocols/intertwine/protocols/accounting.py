@@ -24,6 +24,9 @@ from intertwine.protocols.errors import InputError
 ORDERS = range(2, 257)
 """The integer orders at which the divergence of sampled releases is computed."""
 
+LARGEST_SINGLE_SIGMA = 400
+"""The noise of larger deviations is drawn in two levels."""
+
 
 class Adjacency(StrEnum):
     """Which pairs of data sets count as neighbours."""
@@ -79,11 +82,20 @@ class Guarantee:
     precision_delta: float
 
 
+def noise_variance(sigma: int) -> int:
+    """The exact variance of the noise that is called sigma, in integer units.
+
+    Above 400 the noise is z0 + k z1 of two samplers of deviation 2k, whose variance 4k^2 (1 + k^2) is
+    sigma^2 - 1 (`zk/ARGUMENT.md` section 5).
+    """
+    return sigma * sigma - (sigma > LARGEST_SINGLE_SIGMA)
+
+
 def release_rho(norm: int, sigma: int) -> float:
     """The zCDP of one release with L2 sensitivity `norm`, both in integer units."""
     if norm <= 0 or sigma <= 0:
         raise InputError("The norm bound and sigma of a release must be positive.")
-    return norm * norm / (2 * sigma * sigma)
+    return norm * norm / (2 * noise_variance(sigma))
 
 
 def subsampled_gaussian_rdp(rate: float, noise_multiplier: float, order: int) -> float:
@@ -115,7 +127,8 @@ def subsampled_gaussian_rdp(rate: float, noise_multiplier: float, order: int) ->
 def sampled_loss(norm: int, sigma: int, rate: float) -> Loss:
     """The loss of one release with L2 sensitivity `norm` from a proven Poisson lot, without its eta."""
     release_rho(norm, sigma)  # refuses bounds that are not positive
-    return Loss(curve=tuple(subsampled_gaussian_rdp(rate, sigma / norm, order) for order in ORDERS))
+    noise_multiplier = math.sqrt(noise_variance(sigma)) / norm
+    return Loss(curve=tuple(subsampled_gaussian_rdp(rate, noise_multiplier, order) for order in ORDERS))
 
 
 def epsilon(rho: float, delta: float) -> float:
