@@ -46,6 +46,7 @@ def _run(output: Path, console: Console) -> list[str]:
     with Daemons(output / "logs").guard() as daemons:
         federation = Federation(output, data, daemons)
         federation.start()
+        enrolments = federation.enrol_records()
         federation.train()
         predictions = federation.predictions()
         federation.drill()
@@ -59,6 +60,7 @@ def _run(output: Path, console: Console) -> list[str]:
     report = write_report(
         output,
         data=data,
+        enrolments=enrolments,
         budgets=budgets,
         predictions=predictions,
         seconds=time.monotonic() - started,

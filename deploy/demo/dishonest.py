@@ -1,12 +1,11 @@
-"""An agent that cheats in one run: it halves its noise, and forges a proof as well as it can.
+"""An agent that cheats in one run: it claims sales of its own products that its enrolled records do not hold.
 
-Only the demo has it. Everything but the releaser is the real agent.
+Its noise is honest, and it forges the proof as well as it can. Only the demo has it; everything but the
+releaser is the real agent.
 """
 
 import argparse
 from pathlib import Path
-
-import numpy as np
 
 from intertwine.client.cli import log_to_screen, stop_on_signals
 from intertwine.client.home import Home
@@ -14,14 +13,20 @@ from intertwine.client.openings import Vector
 from intertwine.client.participant import Releaser, ReleaseWork, honest_release
 from intertwine.client.run import run_agent
 
+OWN_PRODUCTS = 5
+"""The first items of the catalogue, which it would like to see recommended."""
+INVENTED_SALES = 400 * 44
+"""What 400 more customers would add to each: an item counts 44 units in all but the largest baskets."""
+
 
 def cheat_in(run: str) -> Releaser:
-    """A releaser that scales its noise down by half in the run of this name and is honest in all others."""
+    """A releaser that inflates the counts of its products in the run of this name and is honest in others."""
 
     def releaser(work: ReleaseWork) -> tuple[Vector, bytes]:
         if work.plan.run != run:
             return honest_release(work)
-        update = work.total + np.round(work.noise / 2).astype(np.int64)
+        update = work.total + work.noise
+        update[:OWN_PRODUCTS] += INVENTED_SALES
         return update, work.opening.prove_unchecked(work.statement(update))
 
     return releaser

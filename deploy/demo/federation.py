@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deploy.demo.processes import Daemons, capture, free_port, intertwine, module, show
 from intertwine.client.home import Home
+from intertwine.models.registry import task as find_task
+from intertwine.models.task import DataBoundTask
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,33 @@ class Federation:
             self._daemons.wait_for(member.name, "is ready")
             self._say(member.name, f"{member.role}, joined {', '.join(self._data[member.name])}")
 
+    def enrol_records(self) -> list[dict[str, Any]]:
+        """Let every participant commit to the records that it will train on; how long each one took, in s.
+
+        Two at a time: the times are those of a machine whose cores are all busy.
+        """
+        pairs = {
+            f"{member.name}-{task}-records": (member, task)
+            for task in TASKS
+            if isinstance(find_task(task), DataBoundTask)
+            for member in MEMBERS
+            if task in self._data[member.name]
+        }
+        commands = {
+            name: intertwine("agent", "dataset", "commit", task, "--home", str(self.agent(member)))
+            for name, (member, task) in pairs.items()
+        }
+        self._say("Records", "everyone commits to its own and proves their form, before any run uses them")
+        columns = (TextColumn("records enrolled"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        took = []
+        with Progress(*columns, console=self._console) as bars:
+            for name, seconds in bars.track(self._daemons.finish(commands), len(commands)):
+                member, task = pairs[name]
+                last = self._daemons.log(name).read_text().splitlines()[-1]
+                bars.console.print(f"[bold]{member.name}[/]: {last}", highlight=False)
+                took.append({"participant": member.name, "task": task, "seconds": round(seconds, 1)})
+        return took
+
     def train(self) -> None:
         """Launch every run and follow it to its end."""
         for task in TASKS:
@@ -75,7 +105,7 @@ class Federation:
 
     def drill(self) -> None:
         """One more round, in which the creator's agent is dishonest."""
-        self._say("Extra round", "the creator's agent halves its noise and forges a proof")
+        self._say("Extra round", "the creator's agent claims sales that its records do not hold")
         self._launch(DRILL, DRILL_TASK)
         show(intertwine("coordinator", "status", "--home", str(self.coordinator())))
 

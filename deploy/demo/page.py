@@ -45,8 +45,8 @@ AVERAGED = (
 )
 
 ASSURANCES = {
-    "proven-participant": Assurance("proven", "whole participant", "the participant as a whole"),
     "proven-record": Assurance("proven", "per record", "a single record"),
+    "proven-participant": Assurance("proven", "whole participant", "the participant as a whole"),
     "attested-record": Assurance("attested", "per record", "a single record"),
 }
 
@@ -61,7 +61,7 @@ RELEASE_CHECKS = {
     "proof_length": "the proof has not the length that its statement calls for",
     "point_encoding": "a point of the proof is not a valid element of the group",
     "scalar_canonical": "a number in the proof is out of range",
-    "constraint_identity": "the equations that tie update, clipping and noise together do not hold",
+    "constraint_identity": "the equations that tie the update to what was committed to before do not hold",
     "opening_pairing": "the values in the proof do not belong to what was committed to",
     "update_range": "an entry of the update is larger than allowed",
     "update_digest": "the update is not the one announced in the log",
@@ -74,7 +74,7 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def render(report: Json) -> str:
-    """The page for a report of version `intertwine/demo-report/v1`.
+    """The page for a report of version `intertwine/demo-report/v2`.
 
     Raises jinja2.UndefinedError or KeyError if a field is missing.
     """
@@ -102,6 +102,7 @@ def render(report: Json) -> str:
         costs=_costs(report),
         models=[_model(report, name) for name in report["onnx"]],
         predictions=[_prediction(report, row) for row in report["predictions"]],
+        bound=[name for name, task in report["tasks"].items() if _is_data_bound(task)],
         passed=report["audit"]["verdict"] == "pass",
     )
 
@@ -155,10 +156,22 @@ def _task(report: Json, name: str) -> Json:
         "improved": sign * (metric["final"] - metric["initial"]) > 0,
         "beats_baseline": sign * (metric["final"] - metric["baseline"]) > 0,
         "participants": [who["name"] for who in report["participants"] if name in who["tasks"]],
+        "assurances": _assurances(task),
         "caption": "" if task["rounds"] < FEW_ROUNDS else AVERAGED,
         "metric_picture": _metric_picture(_titled(report, name), task),
         "loss_picture": _loss_picture(_titled(report, name), task),
     }
+
+
+def _is_data_bound(task: Json) -> bool:
+    """Whether its updates follow from enrolled records."""
+    return bool(task["mechanism"]["statement"] != "release")
+
+
+def _assurances(task: Json) -> list[Assurance]:
+    """What the statement of its runs can show."""
+    names = ["proven-record"] if _is_data_bound(task) else ["proven-participant", "attested-record"]
+    return [ASSURANCES[name] for name in names]
 
 
 def _metric_picture(title: str, task: Json) -> Markup:
@@ -232,6 +245,8 @@ def _reading(row: Json, assurance: Assurance) -> str:
         return f"No meaningful protection of {assurance.whom}."
     if assurance.kind == "attested":
         return "Holds if the participant clipped every record as it says."
+    if assurance.scope == "per record":
+        return "Holds by proof, for a record as it was enrolled."
     return "Holds by proof."
 
 

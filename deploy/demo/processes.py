@@ -8,7 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from intertwine.protocols import _guard
@@ -76,6 +76,23 @@ class Daemons:
                 start_new_session=True,  # Ctrl-C reaches only the demo, which then ends everything in order
             )
 
+    def finish(self, commands: Mapping[str, Sequence[str]], at_once: int = 2) -> Iterator[tuple[str, float]]:
+        """Run commands to their ends, a few at a time; yields each one's name and seconds when it is done.
+
+        FederationError with the end of its output if one fails.
+        """
+        waiting, started = list(commands.items()), dict[str, float]()
+        while waiting or started:
+            while waiting and len(started) < at_once:
+                name, command = waiting.pop(0)
+                started[name] = time.monotonic()
+                self.start(name, command)
+            time.sleep(0.1)
+            for name in [name for name in started if self._guards[name].poll() is not None]:
+                if self._guards[name].returncode != 0:
+                    raise FederationError(f"{name} failed: {self._tail(name)}")
+                yield name, time.monotonic() - started.pop(name)
+
     def log(self, name: str) -> Path:
         """Where a process's output goes."""
         return self._logs / f"{name}.log"
@@ -86,9 +103,11 @@ class Daemons:
         while text not in self.log(name).read_text(errors="replace"):
             ended = self._guards[name].poll() is not None
             if ended or time.monotonic() > deadline:
-                tail = self.log(name).read_text(errors="replace")[-800:]
-                raise FederationError(f"{name} {'ended' if ended else 'was not ready'}: {tail}")
+                raise FederationError(f"{name} {'ended' if ended else 'was not ready'}: {self._tail(name)}")
             time.sleep(0.2)
+
+    def _tail(self, name: str) -> str:
+        return self.log(name).read_text(errors="replace")[-800:]
 
     def _end_all(self) -> None:
         for guard in self._guards.values():

@@ -16,11 +16,13 @@ import onnxruntime
 
 from deploy.demo.federation import DRILL, MEMBERS, TASKS
 from deploy.demo.page import render
+from deploy.demo.proofs import write_proof_files
 from intertwine.models.registry import task as find_task
 from intertwine.models.task import Evaluation
 from intertwine.protocols.aggregation import parameters_from_bytes
 from intertwine.protocols.bundle import Bundle
 from intertwine.protocols.entries import (
+    DatasetEntry,
     Entry,
     ModelEntry,
     Outcome,
@@ -44,12 +46,16 @@ def write_report(
     output: Path,
     *,
     data: Mapping[str, Mapping[str, Path]],
+    enrolments: list[Json],
     budgets: Mapping[str, list[Json]],
     predictions: list[Json],
     seconds: float,
 ) -> Json:
-    """Write report.json and report.html into `output`; returns what the former holds."""
+    """Write report.json, report.html and the folder proofs into `output`; returns what report.json holds."""
     report = _Report(output, data).collect()
+    took = {(row["participant"], row["task"]): row["seconds"] for row in enrolments}
+    for row in report["datasets"]:
+        row["enrol_s"] = took[row["participant"], row["task"]]
     audit = json.loads((output / "audit.json").read_text())
     report |= {
         "proofs": _proofs(report.pop("slots"), budgets),
@@ -106,16 +112,18 @@ class _Report:
     def collect(self) -> Json:
         """Everything but what the agents and the auditor contribute."""
         return {
-            "version": "intertwine/demo-report/v1",
+            "version": "intertwine/demo-report/v2",
             "participants": [
                 {"name": member.name, "role": member.role, "tasks": list(self._data[member.name])}
                 for member in MEMBERS
             ],
             "simulated": list(SIMULATED_TASKS),
             "tasks": {task: self._task(task) for task in TASKS},
+            "datasets": self._datasets(),
             "onnx": {task: self._onnx(task) for task in TASKS},
             "rounds": self._rounds(),
             "slots": self._slots(),
+            "proof_files": write_proof_files(self._bundle, self._entries, self._output / "proofs"),
         }
 
     def _task(self, run: str) -> Json:
@@ -132,7 +140,7 @@ class _Report:
             "dimension": plan.dimension,
             "sigma": plan.sigma,
             "record_bound": plan.record_bound,
-            "update_bound": plan.update_bound,
+            "mechanism": plan.mechanism.model_dump(mode="json"),
             "metric": {
                 "name": task.metric_name,
                 "higher_is_better": task.higher_is_better,
@@ -146,6 +154,24 @@ class _Report:
                 for number, point in enumerate(history)
             ],
         }
+
+    def _datasets(self) -> list[Json]:
+        """What every participant committed to, task by task; the demo's chains have one document each."""
+        bodies = [entry.dataset.body for entry in self._entries if isinstance(entry, DatasetEntry)]
+        return [
+            {
+                "participant": body.participant,
+                "task": body.task,
+                "records": sum(page.rows for page in body.pages),
+                "columns": body.columns,
+                "entries": body.entries,
+                "label": body.label,
+                "row_bound": body.row_bound,
+                "pages": len(body.pages),
+                "bytes": sum(len(self._bundle.blob(page.proof)) for page in body.pages),
+            }
+            for body in sorted(bodies, key=lambda body: TASKS.index(body.task))
+        ]
 
     def _evaluate(self, plan: Plan, digest: str) -> Evaluation:
         """The unweighted mean over the participants' held-out records."""

@@ -19,7 +19,7 @@ from deploy.demo import page
 NAMES = ("harbour-retail", "studio-lumen", "redoubt-security")
 HOSTILE = "<script>alert('x')</script>\"&"
 FREE_TEXTS = (
-    "intertwine/demo-report/v1",
+    "intertwine/demo-report/v2",
     "retailer",
     "forecast",
     "risk",
@@ -123,7 +123,13 @@ def _privacy(who: str, task: str, assurance: str, epsilon: float, precision: flo
     }
 
 
-def _task(run: str, rounds: int, metric: Mapping[str, Any]) -> dict[str, Any]:
+RELEASE = {"statement": "release", "update_bound": 90_000}
+GLM = {"statement": "glm", "link": "logistic", "label": "binary", "row_bound": 66, "residual_bound": 71}
+
+
+def _task(
+    run: str, rounds: int, metric: Mapping[str, Any], mechanism: Mapping[str, Any] = RELEASE
+) -> dict[str, Any]:
     losses = [0.9 - 0.05 * number for number in range(rounds + 1)]
     step = (metric["final"] - metric["initial"]) / rounds
     return {
@@ -133,7 +139,7 @@ def _task(run: str, rounds: int, metric: Mapping[str, Any]) -> dict[str, Any]:
         "dimension": 1361,
         "sigma": 400,
         "record_bound": 75,
-        "update_bound": 90_000,
+        "mechanism": mechanism,
         "metric": metric,
         "history": [
             {"round": number, "loss": loss, "metric": metric["initial"] + step * number}
@@ -172,7 +178,7 @@ def report() -> dict[str, Any]:
     costs = {"dimension": 1361, "prove_s": [1.0, 1.3], "verify_s": [0.03, 0.031], "bytes": [4321, 4321]}
     digests = {"forecast": "a" * 64, "risk": "b" * 64}
     return {
-        "version": "intertwine/demo-report/v1",
+        "version": "intertwine/demo-report/v2",
         "seconds": 183.2,
         "participants": [
             {"name": retailer, "role": "retailer", "tasks": ["forecast"]},
@@ -182,8 +188,22 @@ def report() -> dict[str, Any]:
         "simulated": ["risk"],
         "tasks": {
             "forecast": _task("forecast", 6, _metric("WAPE", False, 0.61, 0.589, 0.597)),
-            "risk": _task("risk", 1, _metric("AUC", True, 0.5, 0.7, 0.777)),
+            "risk": _task("risk", 1, _metric("AUC", True, 0.5, 0.7, 0.777), GLM),
         },
+        "datasets": [
+            {
+                "participant": security,
+                "task": "risk",
+                "records": 9600,
+                "columns": 57,
+                "entries": "integer",
+                "label": "binary",
+                "row_bound": 66,
+                "pages": 3,
+                "bytes": 9_000,
+                "enrol_s": 17.3,
+            }
+        ],
         "proofs": {
             "made": 15,
             "verified": 14,
@@ -212,9 +232,9 @@ def report() -> dict[str, Any]:
             _privacy(retailer, "forecast", "attested-record", 2.98, 3e-11),
             _privacy(creator, "forecast", "proven-participant", math.inf, 1.0),
             _privacy(creator, "forecast", "attested-record", math.inf, 1.0),
-            _privacy(security, "risk", "proven-participant", 12.5, 1e-9),
             _privacy(security, "risk", "proven-record", 1.5, 1e-12),
         ],
+        "proof_files": ["risk-records.json", "risk-accepted.json", "forecast-drill-rejected.json"],
         "onnx": {
             task: {"path": f"bundle/blobs/{digest}", "sha256": digest, "max_abs_difference": 3e-7}
             for task, digest in digests.items()
@@ -290,6 +310,42 @@ def test_a_proven_figure_that_protects_nothing_says_so(
     assert (honest in dom.section("proven-participant")) == reading.startswith("No")
 
 
+def test_a_proven_record_is_a_record_as_it_was_enrolled(report: dict[str, Any]) -> None:
+    dom = Dom(page.render(report))
+    (row,) = dom.rows("proven-record")
+    assert "Holds by proof, for a record as it was enrolled." in row.text
+    assert "nothing is claimed for a participant as a whole" in dom.section("proven-record")
+
+
+def test_each_task_says_what_its_own_statement_shows(report: dict[str, Any]) -> None:
+    dom = Dom(page.render(report))
+    forecast, risk = [card for card in dom.all("article") if card.attributes.get("class") == "task"]
+    assert dom.badges(forecast) == {
+        ("badge proven", "Proven · whole participant"),
+        ("badge attested", "Attested · per record"),
+    }
+    assert dom.badges(risk) == {("badge proven", "Proven · per record")}
+    assert "participant’s word" in forecast.text
+    assert "participant’s word" not in risk.text
+
+
+def test_enrolled_records_are_listed(report: dict[str, Any]) -> None:
+    shown = Dom(page.render(report)).section("enrolled")
+    for fact in (
+        "redoubt-security",
+        "risk simulated",
+        "9,600",
+        "57",
+        "at most 66",
+        "binary",
+        "9.0 kB",
+        "17 s",
+    ):
+        assert fact in shown
+    report["datasets"] = []
+    assert "enrolled" not in {h.attributes.get("id") for h in Dom(page.render(report)).all("h2")}
+
+
 def test_every_string_is_escaped(report: dict[str, Any]) -> None:
     text = json.dumps(report)
     for value in (*NAMES, *FREE_TEXTS):
@@ -359,7 +415,7 @@ def test_a_real_browser_shows_the_whole_story(report: dict[str, Any], browser: s
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     headings = [element.text for element in dom.all("h2")]
-    assert len(headings) == 9
+    assert len(headings) == 10
     assert "One update was rejected" in headings
     assert "The auditor’s verdict: pass" in headings
 
