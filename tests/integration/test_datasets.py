@@ -8,7 +8,6 @@ import httpx
 import numpy as np
 import pytest
 
-from deploy.demo.dishonest import cheat_in
 from intertwine.client.budget import spent
 from intertwine.client.dataset_enrolment import Progress, Send, enrol_records
 from intertwine.client.datasets import Datasets, Records, opening_of, records_of
@@ -29,7 +28,7 @@ from intertwine.server.datasets import MAX_ENVELOPE_BYTES, enrol_dataset
 from intertwine.server.enrolment import invite
 from intertwine.zk.audit import verify_bundle
 from intertwine.zk.dataset import Shape, dataset_circuit
-from tests.federation import Member, MemoryFederation
+from tests.federation import Member, MemoryFederation, halved_noise
 from tests.serving import served
 from tests.toy import STATISTICS, glm, register, write_points
 
@@ -145,7 +144,7 @@ def test_glm_steps_train_on_secret_lots_and_are_amplified(enrolled: MemoryFedera
 @pytest.mark.parametrize("choices", [STATISTICS, {"sigma": 400, **glm()}], ids=["statistics", "glm"])
 def test_halved_noise_is_rejected(enrolled: MemoryFederation, choices: dict[str, object]) -> None:
     member = enrolled.members["alder"]
-    member.releaser = cheat_in("one")
+    member.releaser = halved_noise
     member.restart()
     with pytest.raises(FederationError, match="quorum"):
         enrolled.execute(enrolled.plan("toy", "one", participants=["alder"], **choices))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.dishonest import cheat_in
 from intertwine.client.budget import spent
 from intertwine.client.openings import Vector
 from intertwine.client.participant import ReleaseWork, honest_release
@@ -27,7 +26,7 @@ from intertwine.protocols.signing import SigningKey
 from intertwine.server.closing import end_run
 from intertwine.server.rounds import OnReply
 from intertwine.zk.audit import verify_bundle
-from tests.federation import MemoryFederation
+from tests.federation import MemoryFederation, halved_noise
 from tests.toy import write_points
 
 Make = Callable[..., MemoryFederation]
@@ -76,7 +75,7 @@ def test_a_participant_that_halves_its_noise_is_rejected_and_the_round_goes_on(
 ) -> None:
     federation = MemoryFederation(tmp_path)
     federation.add("honest", data("honest"))
-    federation.add("cheater", data("cheater"), releaser=cheat_in("one"))
+    federation.add("cheater", data("cheater"), releaser=halved_noise)
     federation.execute(federation.plan("toy", "one", quorum=1))
 
     outcomes = {

@@ -123,7 +123,7 @@ def _finish(datasets: Datasets, identity: Identity, row: DatasetRow, send: Send,
     opening = opening_of([row])
     if not row.document:
         _prove_pages(datasets, identity, row, opening, progress)
-        row = datasets.keep_document(row, _sign(datasets, identity, row, opening))
+        row = datasets.keep_document(row, _sign(datasets, identity, row, opening), opening.dataset)
     send(_envelope(datasets, row, opening))
     datasets.accept(row)
 

@@ -17,8 +17,9 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.mechanism import ReleaseMechanism
 from intertwine.protocols.plan import Plan
-from intertwine.zk.dataset import DatasetOpening, Shape, commit_dataset
+from intertwine.zk.dataset import Dataset, DatasetOpening, Shape, commit_dataset
 from intertwine.zk.dataset_proof import Chain
+from intertwine.zk.kzg import POINT_BYTES
 from intertwine.zk.round_proof import planned_shape
 
 
@@ -115,11 +116,12 @@ class Datasets:
         with self._ledger.transaction() as session:
             session.merge(DatasetPageRow(dataset=row.id, page=page, proof=proof))
 
-    def keep_document(self, row: DatasetRow, document: bytes) -> DatasetRow:
-        """Keep the signed document before it is sent."""
+    def keep_document(self, row: DatasetRow, document: bytes, public: Dataset) -> DatasetRow:
+        """Keep the signed document, and the points that it is about, before it is sent."""
         with self._ledger.transaction() as session:
             kept = session.get_one(DatasetRow, row.id)
             kept.document, kept.digest = document, sha256(document)
+            kept.commitments = b"".join(point for page in public.pages for point in page.commitments)
             return kept
 
     def accept(self, row: DatasetRow) -> None:
@@ -136,7 +138,7 @@ class Datasets:
 
 
 class EnrolledDatasets:
-    """The enrolled records as rounds use them; openings are kept in memory, for they take a while to make."""
+    """The enrolled records as rounds use them; openings are kept in memory."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._datasets = Datasets(ledger)
@@ -188,11 +190,15 @@ def records_of(rows: Sequence[DatasetRow]) -> Records:
 
 
 def opening_of(rows: Sequence[DatasetRow]) -> DatasetOpening:
-    """What opens the commitments of one or more documents of a chain; takes a while for many columns."""
+    """What opens the commitments of one or more documents of a chain.
+
+    A document that is not signed yet takes seconds for every thousand columns of a page.
+    """
     openings = []
     for row in rows:
-        records = _records(row)
-        openings.append(commit_dataset(records.features, records.labels, records.shape, row.seed))
+        records, data = _records(row), row.commitments
+        known = [data[start : start + POINT_BYTES] for start in range(0, len(data), POINT_BYTES)]
+        openings.append(commit_dataset(records.features, records.labels, records.shape, row.seed, known))
     return openings[0] if len(openings) == 1 else DatasetOpening.concatenate(openings)
 
 

@@ -56,7 +56,8 @@ class DatasetRow(_Base):
 
     seed, features, labels: secret. features and labels are little-endian 16-bit integers, labels empty if
     there are none. record_norm: the real norm that row_bound stands for. digest: of `document`, the
-    Signed[Dataset]; both are empty until every page is proven. enrolled: the coordinator has accepted it.
+    Signed[Dataset], commitments: its points; empty until every page is proven. enrolled: the coordinator has
+    accepted it.
     """
 
     __tablename__ = "datasets"
@@ -75,6 +76,7 @@ class DatasetRow(_Base):
     labels: Mapped[bytes] = mapped_column(LargeBinary)
     document: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     digest: Mapped[str] = mapped_column(default="", index=True)
+    commitments: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     enrolled: Mapped[bool] = mapped_column(default=False)
 
 

@@ -4,12 +4,14 @@ import logging
 import threading
 from collections.abc import Mapping
 
+from intertwine.client.datasets import Datasets
 from intertwine.client.executor import Executor
 from intertwine.client.home import AgentSettings, Home
 from intertwine.client.ledger import Ledger
 from intertwine.client.participant import JoinedTask, Participant, Releaser, honest_release
 from intertwine.client.supernode import SuperNode
 from intertwine.models.registry import task as find_task
+from intertwine.models.task import DataBoundTask
 from intertwine.protocols.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -18,10 +20,20 @@ _log = logging.getLogger(__name__)
 def run_agent(home: Home, stop: threading.Event, releaser: Releaser = honest_release) -> None:
     """Serve rounds until `stop` is set. InputError, before anything connects, if data or settings are bad."""
     settings = home.settings
-    participant = Participant(home.identity, load_tasks(settings), Ledger(home.ledger), releaser)
+    tasks, ledger = load_tasks(settings), Ledger(home.ledger)
+    participant = Participant(home.identity, tasks, ledger, releaser)
+    _warn_of_missing_records(tasks, Datasets(ledger))
     node = SuperNode(home.flower, address=settings.fleet_address, ca=home.authority, key=home.node_key)
     _log.info("%s (%s) is ready: %s", settings.participant, settings.role, ", ".join(settings.tasks))
     Executor(node, lambda request, _run: participant.handle(request)).run(stop)
+
+
+def _warn_of_missing_records(tasks: Mapping[str, JoinedTask], datasets: Datasets) -> None:
+    for name, joined in tasks.items():
+        if isinstance(joined.task, DataBoundTask) and datasets.head(name) is None:
+            _log.warning(
+                "no records are enrolled for task %s: intertwine agent dataset commit %s", name, name
+            )
 
 
 def load_tasks(settings: AgentSettings) -> Mapping[str, JoinedTask]:
