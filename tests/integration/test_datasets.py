@@ -270,24 +270,30 @@ def test_what_the_control_plane_answers(
 
 
 def test_appended_records_extend_the_chain_and_changed_ones_start_another(
-    federation: MemoryFederation, cedar: Member
+    federation: MemoryFederation, cedar: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     datasets, said = Datasets(cedar.ledger), []
 
     def add(some: Records) -> int:
         return enrol_records(datasets, cedar.identity, "toy", some, federation.sender("cedar"), said.append)
 
-    whole = records(40)
-    assert [add(whole.slice(0, 25)), add(whole.slice(0, 25)), add(whole)] == [25, 0, 15]
+    whole = records(45)
+    assert [add(whole.slice(0, 25)), add(whole.slice(0, 25)), add(whole.slice(0, 40))] == [25, 0, 15]
     first, second = (entry.dataset for entry in entries(federation, DatasetEntry)[1:])
     assert (second.body.sequence, second.body.previous) == (2, first.digest())
     assert said == []
     federation.execute(federation.plan("toy", "sums", participants=["cedar"], **STATISTICS))
 
-    assert add(records(10, seed=4)) == 10
-    third = entries(federation, DatasetEntry)[3].dataset.body
-    assert (third.sequence, third.previous) == (3, "")
-    assert said == ["The file does not start with the 40 enrolled records: a new chain replaces them."]
+    other = records(12, seed=4)
+    assert add(other.slice(0, 10)) == 10
+    monkeypatch.setattr("intertwine.client.dataset_enrolment.MAX_DATASET_PAGES", 1)
+    assert add(other) == 12
+    later = [entry.dataset.body for entry in entries(federation, DatasetEntry)[3:]]
+    assert [(body.sequence, body.previous) for body in later] == [(3, ""), (4, "")]
+    assert said == [
+        "The file does not start with the 40 enrolled records: a new chain replaces them.",
+        "The chain of 10 records is full: a new one replaces it.",
+    ]
     assert outcomes(federation) == {"cedar": ("accepted", "")}
     assert verify_bundle(federation.bundle(), federation.store.deployment).passed
 

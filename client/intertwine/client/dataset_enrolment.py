@@ -62,11 +62,8 @@ def enrol_records(
     while len((missing := _missing(datasets, task, records)).records):
         row = datasets.unfinished(task)
         if row is None:
-            if missing.replaced:
-                tell(
-                    f"The file does not start with the {missing.replaced} enrolled records: "
-                    "a new chain replaces them."
-                )
+            if missing.notice:
+                tell(missing.notice)
             row = datasets.begin(task, missing.records, missing.previous, secrets.token_bytes(32))
         _finish(datasets, identity, row, send, progress)
         enrolled += len(missing.records)
@@ -75,21 +72,30 @@ def enrol_records(
 
 @dataclass(frozen=True)
 class _Missing:
-    """The records to enrol next, the document that they follow, and how many enrolled ones they replace."""
+    """The records to enrol next, the document that they follow, and what to tell if they follow none."""
 
     records: Records
-    previous: str
-    replaced: int
+    previous: str = ""
+    notice: str = ""
 
 
 def _missing(datasets: Datasets, task: str, records: Records) -> _Missing:
-    head = datasets.head(task)
+    head, anew = datasets.head(task), records.slice(0, _MAX_ADDED)
     if head is None:
-        return _Missing(records.slice(0, _MAX_ADDED), "", 0)
-    known = records_of(datasets.chain(head.digest))
+        return _Missing(anew)
+    chain = datasets.chain(head.digest)
+    known = records_of(chain)
     if not known.same(records.slice(0, len(known))):
-        return _Missing(records.slice(0, _MAX_ADDED), "", len(known))
-    return _Missing(records.slice(len(known), len(known) + _MAX_ADDED), head.digest, 0)
+        notice = f"The file does not start with the {len(known)} enrolled records: a new chain replaces them."
+        return _Missing(anew, notice=notice)
+    added = records.slice(len(known), len(known) + _MAX_ADDED)
+    if sum(_pages(records_of([row])) for row in chain) + _pages(added) > MAX_DATASET_PAGES:
+        return _Missing(anew, notice=f"The chain of {len(known)} records is full: a new one replaces it.")
+    return _Missing(added, head.digest)
+
+
+def _pages(records: Records) -> int:
+    return -(-len(records) // PAGE_ROWS)
 
 
 def _settle(datasets: Datasets, task: str, missing: _Missing, send: Send) -> None:
