@@ -1,8 +1,10 @@
 """Laws of the field, the domain, expressions, encodings and the transcript."""
 
+import hashlib
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from py_arkworks_bls12381 import G1Point
 from intertwine.zk import domain, field, kzg
 from intertwine.zk.expression import Cell, Challenge, Constant, Expression
 from intertwine.zk.field import MODULUS
+from intertwine.zk.form import Form
 from intertwine.zk.randomness import Randomness
 from intertwine.zk.transcript import Transcript
 
@@ -43,16 +46,36 @@ def test_unreduced_scalar_refused(value: int) -> None:
 
 @given(st.lists(elements.filter(bool), max_size=20))
 def test_batch_inverse(values: list[int]) -> None:
-    inverses = field.batch_inverse(values)
-    assert [value * inverse % MODULUS for value, inverse in zip(values, inverses, strict=True)] == [1] * len(
-        values
-    )
+    inverses = field.batch_inverse(field.array(values))
+    assert len(inverses) == len(values)
+    assert all(int(inverse) * value % MODULUS == 1 for value, inverse in zip(values, inverses, strict=True))
 
 
 @given(st.lists(elements, max_size=5), st.lists(elements, max_size=5))
 def test_batch_inverse_refuses_zero(left: list[int], right: list[int]) -> None:
     with pytest.raises(ZeroDivisionError):
-        field.batch_inverse([*left, 0, *right])
+        field.batch_inverse(field.array([*left, 0, *right]))
+
+
+@given(st.lists(st.tuples(elements, elements.filter(bool)), min_size=1, max_size=20))
+def test_sum_of_quotients(pairs: list[tuple[int, int]]) -> None:
+    numerators, denominators = zip(*pairs, strict=True)
+    expected = sum(top * pow(bottom, -1, MODULUS) for top, bottom in pairs) % MODULUS
+    assert int(field.sum_of_quotients(field.array(numerators), field.array(denominators))) == expected
+
+
+@given(st.lists(elements, max_size=5), st.lists(elements, max_size=5))
+def test_sum_of_quotients_refuses_zero(left: list[int], right: list[int]) -> None:
+    denominators = field.array([*left, 0, *right])
+    with pytest.raises(ZeroDivisionError):
+        field.sum_of_quotients(field.array(range(1, len(denominators) + 1)), denominators)
+
+
+@given(elements, st.integers(1, 20))
+def test_powers_and_inner_product(base: int, count: int) -> None:
+    powers = field.powers(base, count)
+    assert powers == [pow(base, index, MODULUS) for index in range(count)]
+    assert field.inner_product(powers, [1] * 30) == sum(powers) % MODULUS
 
 
 @given(elements.filter(bool))
@@ -85,22 +108,36 @@ def test_interpolation(seed: int, row: int, count: int) -> None:
 
 
 @few
-@given(st.integers(0, 2**32), outside_the_domain)
-def test_rotation_and_lagrange_evaluation(seed: int, point: int) -> None:
+@given(st.integers(0, 2**32), outside_the_domain, st.integers(0, domain.SIZE))
+def test_evaluation_from_rows(seed: int, point: int, count: int) -> None:
+    """A column, shorter ones by the same evaluator, the next row at ω·point, and rows of inverses."""
     rows = random_rows(seed)
-    column = domain.interpolate(rows)
-    assert field.inner_product(rows, domain.lagrange_at(point)) == int(column(point))
-    shifted = rows[1:] + rows[:1]
-    assert domain.rotate(column) == domain.interpolate(shifted)
-    assert int(domain.rotate(column)(point)) == int(column(point * domain.OMEGA % MODULUS))
+    evaluate, following = domain.Evaluator(point), domain.Evaluator(point * domain.OMEGA % MODULUS)
+    assert evaluate(rows[:count]) == int(domain.interpolate(rows[:count])(point))
+    assert evaluate(rows) == int(domain.interpolate(rows)(point))
+    assert evaluate(rows[1:] + rows[:1]) == following(rows)
+    inverses = [pow(value, -1, MODULUS) for value in rows[:500]]
+    assert evaluate.inverses(field.array(rows[:500])) == evaluate(inverses)
+    index = count % domain.SIZE
+    assert evaluate.row(index) == evaluate([*[0] * index, 1])
 
 
 @given(st.integers(0, domain.SIZE - 1))
 @settings(max_examples=5, deadline=None)
-def test_lagrange_refuses_points_of_the_domain(row: int) -> None:
+def test_evaluation_refuses_points_of_the_domain(row: int) -> None:
     assert domain.vanishing_at(domain.ROOTS[row]) == 0
     with pytest.raises(ZeroDivisionError):
-        domain.lagrange_at(domain.ROOTS[row])
+        domain.Evaluator(domain.ROOTS[row])([1] * domain.SIZE)
+
+
+@few
+@given(outside_the_domain)
+def test_vanishing_polynomials(point: int) -> None:
+    blinding = domain.blinding_vanishing()
+    assert int(blinding(point)) == domain.blinding_vanishing_at(point) != 0
+    assert blinding.degree() == domain.BLINDING_ROWS
+    assert domain.blinding_vanishing_at(domain.ROOTS[domain.DATA_ROWS]) == 0
+    assert domain.blinding_vanishing_at(domain.ROOTS[domain.DATA_ROWS - 1]) != 0
 
 
 @few
@@ -110,6 +147,47 @@ def test_division_by_vanishing(seed: int, count: int, point: int) -> None:
     quotient, remainder = domain.divide_by_vanishing(dividend)
     assert remainder.degree() < domain.SIZE
     assert quotient(point) * domain.vanishing_at(point) + remainder(point) == dividend(point)
+
+
+def test_too_many_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        domain.interpolate([0] * (domain.SIZE + 1))
+
+
+sparse_rows = st.lists(st.integers(-(2**64), MODULUS), max_size=6)
+form_steps = st.lists(
+    st.tuples(st.sampled_from("+-*r"), st.integers(0, 2) | st.integers(-5, MODULUS)), max_size=5
+)
+
+
+def applied(operator: str, left: Any, right: Any) -> Any:
+    """right - left for r, otherwise left with the operator's name and right."""
+    if operator in "+*":
+        return left + right if operator == "+" else left * right
+    return left - right if operator == "-" else right - left
+
+
+@few
+@given(st.tuples(sparse_rows, sparse_rows, sparse_rows), form_steps)
+def test_forms_calculate_like_polynomials(rows: tuple[list[int], ...], steps: list[tuple[str, int]]) -> None:
+    """Whatever mixture of columns, coefficients and numbers: the same sums, differences and products."""
+    forms = [Form(np.array([*values, *[0] * (domain.SIZE - len(values))], dtype=object)) for values in rows]
+    plain = [domain.interpolate(values) for values in rows]
+    form: Any = forms[0]
+    expected = plain[0]
+    for operator, operand in steps:
+        column = 0 <= operand < 3
+        form = applied(operator, form, forms[operand] if column else operand)
+        expected = applied(operator, expected, plain[operand] if column else field.polynomial([operand]))
+    assert form.polynomial == expected
+
+
+def test_forms_take_integers_from_both_sides() -> None:
+    row = Form(np.arange(domain.SIZE).astype(object))
+    polynomial = domain.interpolate(range(domain.SIZE))
+    assert (3 + row).polynomial == (row + 3).polynomial == polynomial + 3
+    assert (3 - row).polynomial == 3 - polynomial and (3 * row).polynomial == polynomial * 3
+    assert Form().polynomial == field.polynomial([]) and (Form() * 5 + 7).polynomial == field.polynomial([7])
 
 
 leaves = st.sampled_from([Cell("a"), Cell("b"), Cell("a", 1), Challenge("c"), Constant(3), Constant(-1)])
@@ -170,6 +248,27 @@ def test_transcript_separates_different_histories(
     same = left == right
     assert (transcript_of(left).digest() == transcript_of(right).digest()) == same
     assert (transcript_of(left).challenge("x") == transcript_of(right).challenge("x")) == same
+
+
+@given(items)
+def test_transcript_order_matters(content: list[tuple[str, bytes]]) -> None:
+    turned = content[1:] + content[:1]
+    same = turned == content
+    assert (transcript_of(turned).digest() == transcript_of(content).digest()) == same
+    assert (transcript_of(turned).challenge("x") == transcript_of(content).challenge("x")) == same
+
+
+def test_transcript_framing_by_hand() -> None:
+    """Label and data, each after its length in 8 bytes; challenges are 64 bytes of the stream so far."""
+    transcript = Transcript(b"tag")
+    transcript.absorb("ab", b"xyz")
+    transcript.absorb_all("list", [b"p", b""])
+    pairs = [(b"protocol", b"tag"), (b"ab", b"xyz"), (b"list", (2).to_bytes(8, "little"))]
+    pairs += [(b"list", b"p"), (b"list", b""), (b"challenge", b"zeta")]
+    stream = b"".join(len(part).to_bytes(8, "little") + part for pair in pairs for part in pair)
+    expected = int.from_bytes(hashlib.shake_256(stream).digest(64), "little") % MODULUS
+    assert transcript.challenge("zeta") == expected
+    assert transcript.digest() == hashlib.shake_256(stream).digest(32)
 
 
 @given(items)

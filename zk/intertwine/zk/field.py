@@ -88,7 +88,7 @@ def sum_of_quotients(numerators: Elements, denominators: Elements) -> Any:
         (a, b), (c, d) = ((x[:half], x[half : 2 * half]) for x in (numerators, denominators))
         numerators = np.append(a * d + b * c, numerators[2 * half :])
         denominators = np.append(c * d, denominators[2 * half :])
-    return numerators[0] / denominators[0]
+    return numerators[0] * (1 / denominators[0])  # 0/0 would be 0
 
 
 def powers(base: int, count: int) -> list[int]:
