@@ -79,8 +79,9 @@ class Daemons:
     def finish(self, commands: Mapping[str, Sequence[str]], at_once: int = 2) -> Iterator[tuple[str, float]]:
         """Run commands to their ends, a few at a time; yields each one's name and seconds when it is done.
 
-        FederationError with the end of its output if one fails.
+        FederationError with the end of its output if one fails, or if a daemon that they may need ends.
         """
+        daemons = [name for name in self._guards if name not in commands]
         waiting, started = list(commands.items()), dict[str, float]()
         while waiting or started:
             while waiting and len(started) < at_once:
@@ -88,9 +89,9 @@ class Daemons:
                 started[name] = time.monotonic()
                 self.start(name, command)
             time.sleep(0.1)
-            for name in [name for name in started if self._guards[name].poll() is not None]:
-                if self._guards[name].returncode != 0:
-                    raise FederationError(f"{name} failed: {self._tail(name)}")
+            for name in filter(self._has_ended, [*daemons, *started]):
+                if name in daemons or self._guards[name].returncode != 0:
+                    raise FederationError(f"{name} ended: {self._tail(name)}")
                 yield name, time.monotonic() - started.pop(name)
 
     def log(self, name: str) -> Path:
@@ -101,10 +102,13 @@ class Daemons:
         """Wait until a process has printed `text`; FederationError if it ends first or takes too long."""
         deadline = time.monotonic() + timeout_s
         while text not in self.log(name).read_text(errors="replace"):
-            ended = self._guards[name].poll() is not None
+            ended = self._has_ended(name)
             if ended or time.monotonic() > deadline:
                 raise FederationError(f"{name} {'ended' if ended else 'was not ready'}: {self._tail(name)}")
             time.sleep(0.2)
+
+    def _has_ended(self, name: str) -> bool:
+        return self._guards[name].poll() is not None
 
     def _tail(self, name: str) -> str:
         return self.log(name).read_text(errors="replace")[-800:]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -90,13 +91,30 @@ def test_every_task_was_trained(report: dict[str, Any]) -> None:
     assert {name: task["rounds"] for name, task in report["tasks"].items()} == {
         "forecast": 12,
         "recommendation": 1,
-        "risk": 1,
+        "risk": 8,
     }
     assert report["tasks"]["forecast"]["dimension"] == report["proofs"]["dimension_max"] == 1361
+    assert len(report["tasks"]["risk"]["history"]) == 9
     for name in ("forecast", "risk"):
         metric = report["tasks"][name]["metric"]
         better = metric["final"] > metric["initial"]
         assert better == metric["higher_is_better"], f"{name} did not improve: {metric}"
+
+
+def test_everyone_enrolled_the_records_of_its_data_bound_tasks(report: dict[str, Any]) -> None:
+    enrolled = {(row["participant"], row["task"]) for row in report["datasets"]}
+    bound = {name for name, task in report["tasks"].items() if task["mechanism"]["statement"] != "release"}
+    assert bound == {"recommendation", "risk"}
+    assert enrolled == {
+        (member["name"], task)
+        for member in report["participants"]
+        for task in member["tasks"]
+        if task in bound
+    }
+    for row in report["datasets"]:
+        assert row["records"] > 500
+        assert row["pages"] == -(-row["records"] // 4088)
+        assert row["row_bound"] == report["tasks"][row["task"]]["mechanism"]["row_bound"]
 
 
 def test_the_dishonest_update_and_no_other_was_rejected(report: dict[str, Any]) -> None:
@@ -105,19 +123,46 @@ def test_the_dishonest_update_and_no_other_was_rejected(report: dict[str, Any]) 
     assert rejected["participant"] == "studio-lumen"
     assert rejected["round"] == 1
     assert rejected["check"] == "constraint_identity"
-    assert proofs["made"] == proofs["verified"] + 1 == 2 * 12 + 3 + 2 + 3
+    assert proofs["made"] == proofs["verified"] + 1 == 2 * 12 + 3 + 2 * 8 + 3
     drill = next(row for row in report["rounds"] if row["run"] == rejected["run"])
     assert sorted(drill["accepted"]) == ["corner-supply", "harbour-retail"]
 
 
+def audit(command: str, path: Path) -> int:
+    """The exit code of `intertwine audit COMMAND PATH`."""
+    program = Path(sys.executable).parent / "intertwine"
+    return subprocess.run([program, "audit", command, path], capture_output=True, check=False).returncode
+
+
 def test_privacy_figures_never_claim_more_than_is_known(report: dict[str, Any]) -> None:
-    assert {row["assurance"] for row in report["privacy"]} == {"proven-participant", "attested-record"}
+    stated: dict[str, set[str]] = {}
     for row in report["privacy"]:
+        stated.setdefault(row["task"], set()).add(row["assurance"])
         caught = row["participant"] == "studio-lumen"
         assert (row["epsilon"] == float("inf")) == caught
         assert row["adjacency"] == "zero-out"
-        if row["assurance"] == "attested-record" and not caught:
+        if row["assurance"].endswith("-record") and not caught:
             assert 0 < row["epsilon"] < 6
+    assert stated == {
+        "forecast": {"proven-participant", "attested-record"},
+        "recommendation": {"proven-record"},
+        "risk": {"proven-record"},
+    }
+
+
+def test_single_proofs_can_be_judged_by_themselves(demo: Path, report: dict[str, Any]) -> None:
+    rejected = "recommendation-drill-rejected.json"
+    assert set(report["proof_files"]) == {
+        "forecast-accepted.json",
+        "recommendation-accepted.json",
+        "recommendation-drill-accepted.json",
+        rejected,
+        "recommendation-records.json",
+        "risk-accepted.json",
+        "risk-records.json",
+    }
+    for name in report["proof_files"]:
+        assert audit("verify-proof", demo / "proofs" / name) == (1 if name == rejected else 0), name
 
 
 def test_every_model_is_served_as_it_was_published(demo: Path, report: dict[str, Any]) -> None:
@@ -133,24 +178,22 @@ def test_every_model_is_served_as_it_was_published(demo: Path, report: dict[str,
     }
 
 
-def verify(bundle: Path) -> int:
-    command = [Path(sys.executable).parent / "intertwine", "audit", "verify", bundle]
-    return subprocess.run(command, capture_output=True, check=False).returncode
-
-
 def test_the_bundle_verifies_and_an_altered_one_does_not(
     demo: Path, report: dict[str, Any], tmp_path: Path
 ) -> None:
     assert report["audit"]["verdict"] == "pass"
-    assert [check["number"] for check in report["audit"]["checks"]] == list(range(1, 15))
-    assert verify(demo / "bundle") == 0
+    assert [check["number"] for check in report["audit"]["checks"]] == list(range(1, 16))
+    counted = re.search(r"(\d+) valid, (\d+) rejected as recorded", str(report["audit"]["checks"]))
+    assert counted
+    assert [int(number) for number in counted.groups()] == [report["proofs"]["verified"], 1]
+    assert audit("verify", demo / "bundle") == 0
     altered = tmp_path / "altered"
     shutil.copytree(demo / "bundle", altered)
     blob = max((altered / "blobs").iterdir())
     blob.write_bytes(bytes([blob.read_bytes()[0] ^ 1]) + blob.read_bytes()[1:])
-    assert verify(altered) == 1
+    assert audit("verify", altered) == 1
     (altered / "manifest.json").unlink()
-    assert verify(altered) == 2
+    assert audit("verify", altered) == 2
 
 
 def test_nothing_is_left_running(demo: Path) -> None:

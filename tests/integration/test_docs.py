@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import shlex
+import tomllib
 import typing
 from collections.abc import Iterator
 from functools import cache
@@ -327,14 +328,30 @@ def test_checks_come_in_the_order_of_the_code(module: ModuleType, last: str) -> 
     assert [(row["check"].strip("`"), row["what"]) for row in table] == stated
 
 
+def planned(task: str, choices: dict[str, typing.Any]) -> plans.Plan:
+    """The plan that the task's recipe and a coordinator's choices make."""
+    derived = {"task": task, "dimension": find_task(task).dimension}
+    return plans.Plan.parse(
+        decoded("Plan").model_dump(mode="json") | RECIPES[task].choices() | choices | derived
+    )
+
+
+def test_plan_files_fit_the_task_that_they_are_for() -> None:
+    reference = ROOT / "docs" / "reference" / "cli.md"
+    shown = [tomllib.loads(text) for text in fences(reference, "toml")]
+    assert len(shown) == 2
+    assert planned("forecast", shown[0]).rounds == 6
+    (loss,) = planned("risk", shown[1]).losses(0.0).values()
+    figures = accounting.guarantee(loss * shown[1]["rounds"], float(RECIPES["risk"].delta))
+    assert f"ε is {figures.epsilon:.2f}" in prose(reference)
+
+
 def test_privacy_page_states_the_recipes_cost() -> None:
     (table,) = [rows for rows in tables(ROOT / "docs" / "privacy.md") if "rounds" in rows[0]]
     assert {row["task"] for row in table} == set(RECIPES)
     for row in table:
         chosen, shown = RECIPES[row["task"]], {}
-        plan = decoded("Plan").model_dump(mode="json") | chosen.choices()
-        plan |= {"task": row["task"], "dimension": find_task(row["task"]).dimension}
-        for level, loss in plans.Plan.parse(plan).losses(0.0).items():
+        for level, loss in planned(row["task"], {}).losses(0.0).items():
             figures = accounting.guarantee(loss * chosen.rounds, float(chosen.delta))
             shown[level.value] = pytest.approx(figures.epsilon, rel=5e-3)
         assert {level: float(row[level]) for level in Assurance if row[level] != "none"} == shown
