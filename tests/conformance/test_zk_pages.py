@@ -99,11 +99,12 @@ def absorbed(kind: str, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, byte
     """Everything that the verifier absorbs, in order."""
     said: list[tuple[str, bytes]] = []
     original = Transcript.absorb
-    monkeypatch.setattr(
-        Transcript,
-        "absorb",
-        lambda self, label, data: (said.append((label, data)), original(self, label, data))[1],
-    )
+
+    def heard(self: Transcript, label: str, data: bytes) -> None:
+        said.append((label, data))
+        original(self, label, data)
+
+    monkeypatch.setattr(Transcript, "absorb", heard)
     example(kind).verify(example_proof(kind))
     return said
 
@@ -261,8 +262,8 @@ def test_every_name_stands_in_the_page(kind: str) -> None:
         circuit_of(kind),
         page(kind) + section("argument", "Noise") + section("argument", "Constraints"),
     )
-    items = (*circuit.gates, *circuit.lookups, *circuit.sums)
-    for name in (*circuit.columns, *circuit.linear, *(item.name for item in items)):
+    constraints = [line for word in ("gates", "lookups", "sums") for line in lines(circuit)[word]]
+    for name in (*circuit.columns, *circuit.linear, *constraints):
         stem = re.sub(r"_\d+$", "_", re.sub(r"\[.*", "", re.sub(r"^\w+\.", "NAME.", name)))
         assert re.search(rf"\b{re.escape(stem)}", text), name
 
@@ -291,7 +292,7 @@ def test_constants() -> None:
         f"beyond |a| = {step._SATURATION} it is 0 or A",
     ):
         assert text in glm_page
-    assert f"1 … {release.MAX_DIMENSION}" in page("release")
+    assert f"1 … {noise.MAX_DIMENSION}" in page("release")
     assert release.MAX_NORM_BOUND == 2**27 and "number C, 1 … 2^27" in page("release")
     assert f"number d, 1 … {dataset.MAX_COLUMNS}" in page("dataset")
     assert f"number R, 1 … {dataset.MAX_ROW_BOUND}" in page("dataset")

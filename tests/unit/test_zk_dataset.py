@@ -200,7 +200,7 @@ def test_combine_takes_a_part_of_the_columns() -> None:
 )
 def test_check_dataset(check: str, shape: dict[str, Any], page: dict[str, Any]) -> None:
     good: dict[str, Any] = {"columns": 3, "row_bound": 5, "label": "none"}
-    points = {"rows": 4, "commitments": (b"1", b"2", b"3")}
+    points: dict[str, Any] = {"rows": 4, "commitments": (b"1", b"2", b"3")}
     dataset.check_dataset(Dataset(Shape(**good), (Page(**points),)))
     with pytest.raises(VerificationError) as refused:
         dataset.check_dataset(Dataset(Shape(**good | shape), (Page(**points | page),)))

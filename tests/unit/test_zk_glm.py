@@ -27,7 +27,7 @@ PARAMETERS = np.array([0.5, -2.0, 1.25])
     ("rows", "shape", "model", "sigma"),
     [
         (DATA_ROWS + 1, LOGISTIC, LOGISTIC_MODEL, 50),
-        (DATA_ROWS, IDENTITY, replace(IDENTITY_MODEL, lot=1), 2049),
+        (DATA_ROWS, IDENTITY, replace(IDENTITY_MODEL, lot=1), 100),
         (1, Shape(1, 3, "integer", "uniform"), replace(IDENTITY_MODEL, lot=2047), 400),
     ],
 )
@@ -144,7 +144,7 @@ def test_exact_step(shape: Shape, model: Model) -> None:
     _, noise, lot = case.openings
     chosen = [True] * 65
     if lot is not None:
-        shared = glm.public_lot(BEACON, SLOT, [40, 25])
+        shared = step.public_lot(BEACON, SLOT, [40, 25])
         secret = [int(bit) for bits in lot.random_bits for bit in bits]
         public = [int(bit) for bits in shared for bit in bits]
         chosen = [(r + b) % 2048 < model.lot for r, b in zip(secret, public, strict=True)]
@@ -211,8 +211,9 @@ def test_unusable_weights(problem: str, parameters: Any) -> None:
         quantise_weights(parameters, LOGISTIC, LOGISTIC_MODEL)
 
 
+WRONG_LINKS: tuple[Any, ...] = ("probit", None, ["logistic"], {})
 BAD_MODELS: list[dict[str, Any]] = [
-    *({"link": value} for value in ("probit", None, ["logistic"], {})),
+    *({"link": value} for value in WRONG_LINKS),
     *({"residual_bound": value} for value in (0, 1024, -1, 1.0, True, "1")),
     *({"lot": value} for value in (0, 2049, 1.5, None)),
     *(
@@ -303,10 +304,10 @@ def test_lots() -> None:
 
 
 def test_public_lot_bits_depend_on_everything() -> None:
-    first = glm.public_lot(BEACON, SLOT, [50, 50])
-    assert [len(bits) for bits in first] == [50, 50] and not np.array_equal(*first)
-    assert np.array_equal(first[0], glm.public_lot(BEACON, SLOT, [50])[0])
-    assert not np.array_equal(first[0], glm.public_lot(SLOT, BEACON, [50])[0])
+    first = step.public_lot(BEACON, SLOT, [50, 50])
+    assert [len(bits) for bits in first] == [50, 50] and not np.array_equal(first[0], first[1])
+    assert np.array_equal(first[0], step.public_lot(BEACON, SLOT, [50])[0])
+    assert not np.array_equal(first[0], step.public_lot(SLOT, BEACON, [50])[0])
     assert max(int(bits.max()) for bits in first) < 2048
 
 

@@ -1,13 +1,15 @@
 """The reference string: pinned digest, checked points, and a cache that only ever skips repeated work."""
 
 import hashlib
+from importlib import resources
 from pathlib import Path
 
 import pytest
-from py_arkworks_bls12381 import G1Point, Scalar
+from py_arkworks_bls12381 import G1Point, G2Point, Scalar
 
 from intertwine.protocols.errors import VerificationError
-from intertwine.zk import domain, kzg, reference_string
+from intertwine.zk import domain, field, kzg, reference_string
+from tests.proving import example, example_proof
 
 POINT = 48
 SIDE = 4096 * POINT
@@ -48,7 +50,7 @@ def test_power_replaced(data: bytes) -> None:
 def test_powers_of_another_secret(data: bytes) -> None:
     """G1 powers of a known secret do not fit the ceremony's G2."""
     powers = b"".join(
-        kzg.encode_point(G1Point() * kzg.scalar(pow(5, index, domain.MODULUS))) for index in range(4096)
+        kzg.encode_point(G1Point() * kzg.scalar(pow(5, index, field.MODULUS))) for index in range(4096)
     )
     assert "powers" in refusal(data[:SIDE] + powers + data[2 * SIDE :])
 
@@ -93,3 +95,39 @@ def test_wrong_digest_is_refused_even_with_a_marker(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(reference_string, "DIGEST", wrong)
     with pytest.raises(VerificationError, match="digest"):
         reference_string.load.__wrapped__()
+
+
+@pytest.mark.parametrize("content", [b"", b"not what was checked", bytes(10**6)])
+def test_a_corrupted_marker_changes_nothing(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The marker's presence saves repeated checks; its content is never read, the points' digest always."""
+    folder = tmp_path / "intertwine"
+    folder.mkdir()
+    (folder / f"reference-string-{reference_string.DIGEST}.checked").write_bytes(content)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    data = reference_string.load.__wrapped__().data
+    assert hashlib.sha256(data).hexdigest() == reference_string.DIGEST
+
+
+def test_an_altered_file_is_refused_even_with_its_marker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes
+) -> None:
+    (tmp_path / "intertwine").mkdir()
+    (tmp_path / "intertwine" / f"reference-string-{reference_string.DIGEST}.checked").touch()
+    (tmp_path / "reference_string.bin").write_bytes(data[:-1] + b"\0")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(resources, "files", lambda package: tmp_path)
+    with pytest.raises(VerificationError, match="digest"):
+        reference_string.load.__wrapped__()
+
+
+def test_proofs_are_refused_under_another_secret(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    """The pairing is with this τ: with another one in G2 nothing verifies."""
+    case, proof = example("dataset"), example_proof("dataset")
+    other = bytes((G2Point() * Scalar(5)).to_compressed_bytes())
+    foreign = reference_string.ReferenceString(data[: -len(other)] + other)
+    monkeypatch.setattr(reference_string, "load", lambda: foreign)
+    with pytest.raises(VerificationError) as refused:
+        case.verify(proof)
+    assert refused.value.check == "opening_pairing"

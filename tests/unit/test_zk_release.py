@@ -12,6 +12,7 @@ from intertwine.zk import release
 from intertwine.zk.domain import DATA_ROWS
 from intertwine.zk.noise import NoiseOpening, public_randomness
 from intertwine.zk.release import Commitments, Opening
+from intertwine.zk.sampler import sampler
 from tests.proving import BEACON, SEED, SLOT, example, release_case, release_of, vector
 
 OTHER = b"other".ljust(32)
@@ -42,7 +43,7 @@ def test_norm_exactly_at_the_bound() -> None:
 
 def test_largest_norm_and_entries_leave_nothing_undefined() -> None:
     """Entries below 2^20, C = 2^27: squares add up below 2^63, and what is left fits into five limbs."""
-    gradient = np.full(release.MAX_DIMENSION, 2**20 - 1, dtype=np.int64)
+    gradient = np.full(noisy.MAX_DIMENSION, 2**20 - 1, dtype=np.int64)
     assert 0 < int(gradient @ gradient) < 2**63
     assert release.MAX_NORM_BOUND**2 < 2**55
     case = release_case(np.array([1 - 2**20, 2**20 - 1]), norm_bound=release.MAX_NORM_BOUND)
@@ -117,7 +118,7 @@ def test_public_randomness() -> None:
 
 def test_noise_is_the_sum_of_the_levels() -> None:
     opening = NoiseOpening(1000, 2049, SEED)
-    chosen = noisy.sampler(2049)
+    chosen = sampler(2049)
     values = []
     for level in opening.uniform(BEACON, SLOT):
         signs, remainders, rows = chosen.signs_and_magnitudes(level)
@@ -170,7 +171,7 @@ def test_commit_refuses(problem: str, gradient: NDArray[np.int64], sigma: int, s
         ("norm_bound_range", {"norm_bound": 2**27 + 1}),
         ("norm_bound_range", {"norm_bound": 3000.0}),
         ("update_encoding", {"update": np.zeros(20)}),
-        ("update_encoding", {"update": np.zeros(release.MAX_DIMENSION + 1, dtype=np.int64)}),
+        ("update_encoding", {"update": np.zeros(noisy.MAX_DIMENSION + 1, dtype=np.int64)}),
         ("update_range", {"update": np.full(20, 2**21)}),
         ("update_range", {"update": np.full(20, -(2**21))}),
         ("update_range", {"update": np.full(20, -(2**63))}),
@@ -195,7 +196,7 @@ def test_statement_refuses(change: dict[str, object]) -> None:
         example("release").changed(**change).verify(b"")
 
 
-@pytest.mark.parametrize("dimension", [0, -1, release.MAX_DIMENSION + 1])
+@pytest.mark.parametrize("dimension", [0, -1, noisy.MAX_DIMENSION + 1])
 def test_proof_size_refuses(dimension: int) -> None:
     with pytest.raises(InputError, match="dimension is"):
         release.proof_size(dimension)
@@ -206,7 +207,7 @@ def test_proof_size(pages: int, sigma: int, levels: int) -> None:
     """13 witness columns and 11 lookups a page and level; slack; two tables; a helper for three lookups."""
     blocks = pages * levels
     sent = 13 * blocks + 1 + 2 + -(-(11 * blocks + 1) // 3) + 1
-    dimension = min(DATA_ROWS * pages, release.MAX_DIMENSION)
+    dimension = min(DATA_ROWS * pages, noisy.MAX_DIMENSION)
     expected = 48 * (sent + 4 + 2) + 32 * (blocks + pages + sent + 2)
     assert release.proof_size(dimension, sigma) == expected
     assert release.proof_size(dimension - DATA_ROWS + 1 if pages > 1 else 1, sigma) <= expected < 2**16
