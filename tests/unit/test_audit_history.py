@@ -181,6 +181,16 @@ def test_copied_commitment(recording: Recording, audit: Audit, part: str) -> Non
     assert_fails(audit(recording), "commit", position, "a commitment occurs")
 
 
+def test_r_reused(recording: Recording, audit: Audit) -> None:
+    """A participant commits to random bits of its own from an earlier round."""
+    position = recording.position(CommitEntry, -1)
+    commits = [entry.commit.body for entry in recording.entries if isinstance(entry, CommitEntry)]
+    first = next(body for body in commits if body.slot.participant == commits[-1].slot.participant)
+    assert first is not commits[-1]
+    recording.edit(position, randomness=first.randomness)
+    assert_fails(audit(recording), "commit", position, "a commitment occurs")
+
+
 def test_one_point_for_both_parts(recording: Recording, audit: Audit) -> None:
     position = recording.position(CommitEntry)
     recording.edit(position, gradient=recording.entries[position].commit.body.randomness)

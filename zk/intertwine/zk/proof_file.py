@@ -267,6 +267,11 @@ def _vector(encoded: str) -> NDArray[np.int64]:
     return np.frombuffer(data, dtype=np.uint8 if len(data) % 8 else "<i8")
 
 
+def _update(vector: NDArray[np.int64]) -> bytes:
+    """The inverse of `_vector`."""
+    return (vector.astype("<i8") if vector.dtype == np.int64 else vector).tobytes()
+
+
 def _hex(points: tuple[bytes, ...]) -> list[str]:
     return [point.hex() for point in points]
 
@@ -279,7 +284,7 @@ def _noised_fields(
         "slot": statement.slot.hex(),
         "sigma": statement.sigma,
         "randomness": _hex(randomness),
-        "update": statement.update.astype("<i8").tobytes().hex(),
+        "update": _update(statement.update).hex(),
     }
 
 

@@ -28,7 +28,7 @@ MAX_BRACKETS = 2 * MAX_PAGES + 16
 MAX_ITEMS = 1 << 20
 MAX_CONTEXT_BYTES = 1 << 16
 MAX_TEXT = 128
-MAX_INTEGER = (1 << 63) - 1
+MAX_INTEGER = (1 << 53) - 1
 DIGEST_BYTES = 32
 HEX = re.compile(r"(?:[0-9a-f]{2})*")
 REMEDY = "Ask whoever made the file for the original."
@@ -90,11 +90,11 @@ class _Fields:
             raise InputError(f"Field {min(self._rest)[:MAX_TEXT]!r} of {self._where} is unknown.", REMEDY)
 
     def number(self, name: str) -> int:
-        """An integer of 64 bits."""
+        """An integer below 2^53 in absolute value."""
         return self._number(name, self._take(name))
 
     def numbers(self, name: str) -> tuple[int, ...]:
-        """A list of integers of 64 bits."""
+        """A list of such integers."""
         return tuple(self._number(name, item) for item in self._list(name))
 
     def text(self, name: str) -> str:
@@ -131,7 +131,7 @@ class _Fields:
 
     def _number(self, name: str, value: Any) -> int:
         if type(value) is not int or abs(value) > MAX_INTEGER:
-            raise self._error(name, "an integer of 64 bits")
+            raise self._error(name, "an integer below 2^53")
         return value
 
     def _data(self, name: str, value: Any, size: int | None, limit: int) -> bytes:
