@@ -17,7 +17,7 @@ from intertwine.zk.field import MODULUS
 from intertwine.zk.noise import MAX_PROOFS
 from tests.proving import KINDS, example
 
-SMALL = Table("small", 0, ((0,), (1,), (2,)))
+SMALL = Table("small", 2, ((0,), (1,), (2,)))
 PAIRS = Table("pairs", 1, ((0, 5), (1, 6)))
 A, B, C = Cell("a"), Cell("b"), Cell("c")
 
@@ -146,7 +146,7 @@ def test_lookup_gate_is_the_sum_of_inverses(size: int) -> None:
     """0 exactly for helper = Σ 1/(α - entry)."""
     circuit = make(lookups=make().lookups[:1] * (size - 1) + make().lookups[1:])
     values = {"alpha": 1000, "beta": 10, "a": 2, "b": 30, "kappa": 5}
-    compressed = [*[2 + 0 * 10 + 0 * 100] * (size - 1), 2 + 31 * 10 + 1 * 100]
+    compressed = [*[2 + 0 * 10 + 2 * 100] * (size - 1), 2 + 31 * 10 + 1 * 100]
     helper = sum(pow(1000 - value, -1, MODULUS) for value in compressed) % MODULUS
 
     def gate(helper: int) -> int:
@@ -165,7 +165,7 @@ def test_tables_are_kept_apart_by_tag_and_width() -> None:
     assert circuit.width == 2 and circuit.tables == (SMALL, PAIRS)
     found = circuit.table_denominators(1000, 10)
     assert {name: [1000 - int(value) for value in rows] for name, rows in found.items()} == {
-        "small.inverse": [0, 1, 2],
+        "small.inverse": [200, 201, 202],
         "pairs.inverse": [0 + 50 + 100, 1 + 60 + 100],
     }
     counts = circuit.count({"small": Counter({(1,): 4, (9,): 2}), "pairs": Counter({(1, 6): 3})})
@@ -194,7 +194,7 @@ def test_digest_depends_on_every_name_and_table_row() -> None:
         make(gates=(Gate("copies", A * B - C),)),
         make(lookups=make().lookups[::-1]),
         make(lookups=(Lookup("range", other_row, (A,)), make().lookups[1])),
-        make(lookups=(Lookup("range", replace(SMALL, tag=2), (A,)), make().lookups[1])),
+        make(lookups=(Lookup("range", replace(SMALL, tag=3), (A,)), make().lookups[1])),
         make(sums=()),
     ]
     assert len({variant.digest for variant in variants}) == len(variants)
@@ -208,7 +208,7 @@ def test_description_by_hand() -> None:
         "linear",
         "witness b",
         "late",
-        f"table small 0 {SMALL.digest}",
+        f"table small 2 {SMALL.digest}",
         f"table pairs 1 {PAIRS.digest}",
         "gates copy",
         "lookups range pair",

@@ -194,6 +194,16 @@ def test_quantised_weights_are_the_finest_that_fit() -> None:
     assert zero == ((0, 0, 0), 64)
 
 
+def test_labels_leave_room_for_the_margin() -> None:
+    """1024·K takes its part of the table before the weights do, and never all of it."""
+    model = Model("identity", 100, "1", 2048, "1")
+    _, exponent = quantise_weights(np.zeros(3), IDENTITY, model)
+    assert 1024 * 6 * 2**exponent < 2**32 <= 1024 * 6 * 2 ** (exponent + 1)
+    weights, scale = quantise_weights(PARAMETERS, IDENTITY, model)
+    length = math.sqrt(sum(weight * weight for weight in weights))
+    assert scale == exponent and length * 6 + 1024 * 6 * 2**scale < 2**32
+
+
 @pytest.mark.parametrize(
     ("problem", "parameters"),
     [

@@ -35,6 +35,16 @@ def test_prove_and_verify(rows: int, shape: Shape, moment: Moment, weights: Weig
         case.changed(update=wrong).verify(proof)
 
 
+def test_rows_beyond_the_stated_ones_are_left_out() -> None:
+    """A page may hold more than it says: the sum is over the first `rows` records, and verifies as such."""
+    opening = records(9, Shape(2, 6, "none"))
+    (page,) = opening.pages
+    shorter = replace(page, page=replace(page.page, rows=5))
+    case = statistics_case(replace(opening, features=opening.features[:5], pages=(shorter,)), "sum", "one")
+    assert np.any(exact_sum(opening, "sum", "one") != exact_sum(case.openings[0], "sum", "one"))
+    case.verify(case.prove())
+
+
 def table_of(opening: DatasetOpening) -> NDArray[np.int64]:
     return np.concatenate([page.table for page in opening.pages])
 
