@@ -23,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-proofs", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/bench"), help="folder to write into")
     output: Path = parser.parse_args().output
-    console = Console(width=150)
+    console = Console(soft_wrap=True)
     try:
         rows = run(CASES, output, console)
     except subprocess.CalledProcessError as error:
@@ -35,8 +35,8 @@ def main() -> int:
     from deploy.bench.report import table, verdicts  # noqa: PLC0415 — this process stays small while it measures
 
     console.print(table(rows))
-    for line in verdicts(rows):
-        console.print(line)
+    for verdict in verdicts(rows):
+        console.print(verdict, style="" if verdict.passed else "bold red", highlight=False)
     console.print(f"Figures: [bold]{output / 'proofs.json'}[/], picture: [bold]{output / 'proofs.html'}[/]")
     return 0
 

@@ -35,8 +35,8 @@ class Case:
     def title(self) -> str:
         """What to call it in tables and pictures."""
         if self.statement == "release":
-            together = f", {self.proofs} proofs together" if self.proofs > 1 else ""
-            return f"release, d = {self.dimension:,}{together}"
+            many = f"{self.proofs} releases together" if self.proofs > 1 else "release"
+            return f"{many}, d = {self.dimension:,}"
         return f"{self.statement}, {self.dimension:,} × {self.records:,}"
 
 

@@ -40,6 +40,9 @@ class Verdict:
     goal: str
     passed: bool
 
+    def __rich__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         word = "pass" if self.passed else "MISS"
         return f"{word}  {self.title}: {self.figure} {self.measured}, goal {self.goal}"
@@ -56,9 +59,11 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
 
 def table(rows: Sequence[Row]) -> Table:
     """One line a case; a figure with a goal says whether it meets it."""
-    shown = Table("case", *FIGURES.values(), "what trains", box=None, pad_edge=False)
+    shown = Table("case", box=None, pad_edge=False)
+    for name in FIGURES.values():
+        shown.add_column(name, justify="right")
     for row in rows:
-        shown.add_row(title(row), *(_judged(row, key) for key in FIGURES), row["training"] or "–")
+        shown.add_row(title(row), *(_judged(row, key) for key in FIGURES))
     return shown
 
 
@@ -98,7 +103,7 @@ def amount(key: str, value: float | None) -> str:
     if key.endswith("_bytes"):
         return f"{value / 1000:,.1f} kB"
     if value >= 1:
-        return f"{value:,.2f} s"
+        return f"{value:,.2f} s" if value < 10 else f"{value:,.1f} s"
     return f"{value * 1000:.0f} ms" if value >= 0.01 else f"{value * 1000:.2g} ms"
 
 
@@ -140,15 +145,18 @@ def _bars(row: Row, top: float, place: Callable[[float], float]) -> Iterator[Mar
         end = place(row[key])
         bar = Markup('<rect class="{}" x="{}" y="{:.0f}" width="{:.1f}" height="{}" rx="2"/>')
         yield bar.format(kind, LABEL, top + offset, max(1.0, end - LABEL), height)
+        if key in row["goals"]:
+            goal = place(row["goals"][key])
+            mark = Markup('<line class="goal" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.0f}" y2="{2:.0f}"/>')
+            yield mark.format(goal, top - 4, top + 19)
+            end = max(end, goal)
         yield _text(end + 8, top + offset + height - 2, amount(key, row[key]), f"value {kind}", "start")
-    if goal := row["goals"].get("prove_cpu_s"):
-        mark = Markup('<line class="goal" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.0f}" y2="{2:.0f}"/>')
-        yield mark.format(place(goal), top - 4, top + 19)
 
 
 def _tick(seconds: float, x: float, bottom: float) -> Markup:
     line = Markup('<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1:.0f}"/>').format(x, bottom)
-    return line + _text(x, bottom + 17, amount("_s", seconds), "axis", "middle")
+    text = f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"
+    return line + _text(x, bottom + 17, text, "axis", "middle")
 
 
 def _text(x: float, y: float, text: str, kind: str, anchor: str) -> Markup:
