@@ -40,9 +40,9 @@ class Assurance:
         return f"{self.kind.capitalize()} · {self.scope}"
 
 
-AVERAGED = (
-    "Each round adds fresh noise. The published model averages the last rounds and need not lie on the curve."
-)
+FRESH_NOISE = "Each round adds fresh noise."
+AVERAGED = f"{FRESH_NOISE} The published model averages the last rounds and need not lie on the curve."
+LAST = f"{FRESH_NOISE} The published model is that of the last round."
 
 ASSURANCES = {
     "proven-record": Assurance("proven", "per record", "a single record"),
@@ -157,10 +157,16 @@ def _task(report: Json, name: str) -> Json:
         "beats_baseline": sign * (metric["final"] - metric["baseline"]) > 0,
         "participants": [who["name"] for who in report["participants"] if name in who["tasks"]],
         "assurances": _assurances(task),
-        "caption": "" if task["rounds"] < FEW_ROUNDS else AVERAGED,
+        "caption": _caption(task),
         "metric_picture": _metric_picture(_titled(report, name), task),
         "loss_picture": _loss_picture(_titled(report, name), task),
     }
+
+
+def _caption(task: Json) -> str:
+    if task["rounds"] < FEW_ROUNDS:
+        return ""
+    return AVERAGED if task["average_last"] > 1 else LAST
 
 
 def _is_data_bound(task: Json) -> bool:
@@ -240,7 +246,7 @@ def _privacy_row(report: Json, row: Json, assurance: Assurance) -> Json:
 
 def _reading(row: Json, assurance: Assurance) -> str:
     if math.isinf(row["epsilon"]):
-        return "No bound: a release came without a valid proof, so nobody vouches for its noise."
+        return "No bound: a release came without a valid proof, so nobody vouches for what it tells."
     if _without_meaning(row):
         return f"No meaningful protection of {assurance.whom}."
     if assurance.kind == "attested":

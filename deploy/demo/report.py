@@ -137,6 +137,7 @@ class _Report:
             "run": run,
             "record": task.record,
             "rounds": plan.rounds,
+            "average_last": plan.average_last,
             "dimension": plan.dimension,
             "sigma": plan.sigma,
             "record_bound": plan.record_bound,

@@ -136,6 +136,7 @@ def _task(
         "run": run,
         "record": "a customer",
         "rounds": rounds,
+        "average_last": max(1, rounds // 2),
         "dimension": 1361,
         "sigma": 400,
         "record_bound": 75,
@@ -327,6 +328,12 @@ def test_each_task_says_what_its_own_statement_shows(report: dict[str, Any]) -> 
     assert dom.badges(risk) == {("badge proven", "Proven · per record")}
     assert "participant’s word" in forecast.text
     assert "participant’s word" not in risk.text
+
+
+def test_a_caption_says_which_rounds_the_published_model_comes_from(report: dict[str, Any]) -> None:
+    assert "averages the last rounds" in Dom(page.render(report)).section("learned")
+    report["tasks"]["forecast"]["average_last"] = 1
+    assert "is that of the last round" in Dom(page.render(report)).section("learned")
 
 
 def test_enrolled_records_are_listed(report: dict[str, Any]) -> None:
