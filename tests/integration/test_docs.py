@@ -38,7 +38,12 @@ from intertwine.zk import dataset_proof, glm, release, round_proof, statistics, 
 ROOT = Path(__file__).parents[2]
 SPECIFICATION = ROOT / "protocols" / "spec"
 PAGES = sorted(
-    [ROOT / "README.md", ROOT / "SECURITY.md", *SPECIFICATION.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    [
+        *(ROOT / "README.md", ROOT / "SECURITY.md"),
+        *SPECIFICATION.glob("*.md"),
+        *(ROOT / "zk").glob("*.md"),
+        *(ROOT / "docs").rglob("*.md"),
+    ]
 )
 INTERTWINE = click.Group(
     "intertwine",
