@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench-proofs setup clean
+.PHONY: demo test check bench-proofs vectors setup clean
 
 demo: $(READY)
 	$(BIN)/python -m deploy.demo
@@ -18,6 +18,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+vectors: $(READY)
+	$(BIN)/python -m tests.conformance.generate_vectors
 
 bench-proofs: $(READY)
 	$(BIN)/python -m deploy.bench

@@ -114,9 +114,12 @@ class _Fields:
         """A list of strings of 48 bytes."""
         return tuple(self._data(name, item, POINT_BYTES, POINT_BYTES) for item in self._list(name))
 
-    def objects(self, name: str) -> list["_Fields"]:
-        """A list of objects."""
-        return [_Fields(item, f"each of {name}") for item in self._list(name)]
+    def objects(self, name: str, limit: int) -> list["_Fields"]:
+        """A list of objects, at most `limit` of them."""
+        items = self._list(name)
+        if len(items) > limit:
+            raise self._error(name, f"a list of at most {limit} objects")
+        return [_Fields(item, f"each of {name}") for item in items]
 
     def _take(self, name: str) -> Any:
         if name not in self._rest:
@@ -212,7 +215,7 @@ def _page(fields: _Fields) -> Page:
 
 def _records(fields: _Fields) -> Records:
     shape, pages = _shape(fields), []
-    for page in fields.objects("pages"):
+    for page in fields.objects("pages", MAX_PAGES):
         pages.append(_page(page))
         page.end()
     return Records(shape, tuple(pages))
