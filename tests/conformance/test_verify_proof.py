@@ -53,6 +53,7 @@ def test_accepted(run, file: str, words: list[str]) -> None:
     assert "fast verifier: accepted" in out
     assert "independent verifier: accepted" in out
     assert "Not proven:" in out
+    assert out.endswith("PASS: this proof shows what is said above.\n")
     assert all(word in out for word in words), out
 
 
@@ -61,7 +62,7 @@ def test_rejected(run, tmp_path: Path) -> None:
     assert (code, err) == (1, "")
     for verifier in ("fast", "independent"):
         assert f"{verifier} verifier: rejected by check 11 constraint_identity: " in out
-    assert "DISAGREE" not in out
+    assert out.endswith("FAIL: this proof shows nothing.\n")
     document = json.loads((tmp_path / "verdict").read_bytes())
     assert document["version"] == "intertwine/proof-verdict/v1"
     assert (document["accepted"], document["agreed"]) == (False, True)

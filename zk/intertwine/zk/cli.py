@@ -141,9 +141,16 @@ def _print_proof(verdict: ProofVerdict, console: Console) -> None:
                 console.print(_printable(f"  - {sentence}"))
     for opinion in verdict.opinions:
         console.print(Text.assemble(f"{opinion.verifier} verifier: ", _opinion(opinion)))
+    console.print(_proof_conclusion(verdict))
+
+
+def _proof_conclusion(verdict: ProofVerdict) -> Text:
     if not verdict.agreed:
         warning = "THE VERIFIERS DISAGREE. One of them has a defect: trust neither, and report this file."
-        console.print(Text(warning, "bold red"))
+        return Text.assemble(("FAIL", "bold red"), ": ", (warning, "bold red"))
+    if not verdict.accepted:
+        return Text.assemble(("FAIL", "bold red"), ": this proof shows nothing.")
+    return Text.assemble(("PASS", "bold green"), ": this proof shows what is said above.")
 
 
 def _opinion(opinion: Opinion) -> Text:
