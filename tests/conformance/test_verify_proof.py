@@ -112,19 +112,8 @@ def test_disagreement(run, monkeypatch: pytest.MonkeyPatch, wrong: Exception | N
         if wrong is not None:
             raise wrong
 
-    monkeypatch.setattr(proof_verdict, "_independent", lambda: independent)
+    monkeypatch.setattr(proof_verdict.independent, "verify_file", independent)
     file = ALTERED if wrong is None else HONEST
     code, out, _ = run(file)
     assert code == 1
     assert "THE VERIFIERS DISAGREE" in out
-
-
-def test_independent_verifier_not_installed(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise ModuleNotFoundError(f"No module named {name!r}", name="py_ecc")
-
-    monkeypatch.setattr(proof_verdict.importlib, "import_module", missing)
-    code = proof_verdict.judge(ALTERED.read_bytes(), proof_verdict.Verifiers.FAST)
-    assert code.agreed
-    with pytest.raises(InputError, match="py_ecc, which is not installed"):
-        proof_verdict.judge(ALTERED.read_bytes())

@@ -1,13 +1,11 @@
 """What two verifiers that share no code say about a proof file."""
 
-import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from intertwine.protocols.errors import InputError, VerificationError
-from intertwine.zk import proof_file
+from intertwine.zk import independent, proof_file
 from intertwine.zk.proof_summary import Summary, summarise
 
 
@@ -67,7 +65,7 @@ def _describe(data: bytes) -> tuple[dict[str, int], Summary | None]:
 
 
 def _ask(verifier: Verifiers, data: bytes, numbers: dict[str, int]) -> Opinion:
-    verify = proof_file.verify_file if verifier is Verifiers.FAST else _independent()
+    verify = proof_file.verify_file if verifier is Verifiers.FAST else independent.verify_file
     try:
         verify(data)
     except InputError as error:
@@ -75,16 +73,3 @@ def _ask(verifier: Verifiers, data: bytes, numbers: dict[str, int]) -> Opinion:
     except VerificationError as error:
         return Opinion(verifier, "rejected", error.check, numbers.get(error.check, 0), error.problem)
     return Opinion(verifier, "accepted")
-
-
-def _independent() -> Callable[[bytes], None]:
-    """The independent verifier; InputError if what it needs is not installed."""
-    try:
-        module = importlib.import_module("intertwine.zk.independent")
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"The independent verifier needs {error.name}, which is not installed.",
-            "Install it with pip install py-ecc, or choose --verifier fast.",
-        ) from error
-    verify: Callable[[bytes], None] = module.verify_file
-    return verify
