@@ -6,6 +6,7 @@ committed: equality for random θ means equality of every entry.
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +38,13 @@ def update_digest(update: NDArray[np.int64]) -> bytes:
 
 def decode_dataset(dataset: Dataset) -> list[list[G1Point]]:
     """The points page by page; VerificationError `point_encoding`."""
-    names = dataset.shape.names
-    return [list(noisy.decode_commitments(names, page.commitments).values()) for page in dataset.pages]
+    return [list(_decode_page(dataset.shape.names, page.commitments)) for page in dataset.pages]
+
+
+@lru_cache(maxsize=64)
+def _decode_page(names: tuple[str, ...], commitments: tuple[bytes, ...]) -> tuple[G1Point, ...]:
+    """A page's points, kept: every round of a run is about the same pages."""
+    return tuple(noisy.decode_commitments(names, commitments).values())
 
 
 def rows_text(dataset: Dataset) -> str:

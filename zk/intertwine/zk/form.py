@@ -14,6 +14,9 @@ from intertwine.zk import domain, field
 from intertwine.zk.domain import SIZE
 from intertwine.zk.field import MODULUS
 
+_SMALL = 1 << 65
+"""Multiples by less stay unreduced: statements multiply by a few such constants only."""
+
 Operand: TypeAlias = Union["Form", int]
 
 
@@ -40,7 +43,9 @@ class Form:
     def __mul__(self, other: Operand) -> "Form":
         if isinstance(other, Form):
             return Form(coefficients=self.polynomial * other.polynomial)
-        values = None if self._values is None else self._values * other % MODULUS
+        values = None if self._values is None else self._values * other
+        if values is not None and abs(other) >= _SMALL:
+            values %= MODULUS
         coefficients = None if self._coefficients is None else self._coefficients * field.element(other)
         return Form(values, coefficients)
 
