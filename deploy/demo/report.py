@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import torch
 
 from deploy.demo.federation import DRILL, MEMBERS, TASKS
 from deploy.demo.page import render
@@ -52,6 +53,7 @@ def write_report(
     seconds: float,
 ) -> Json:
     """Write report.json, report.html and the folder proofs into `output`; returns what report.json holds."""
+    torch.set_num_threads(1)  # the models are small: several threads mostly wait for each other
     report = _Report(output, data).collect()
     took = {(row["participant"], row["task"]): row["seconds"] for row in enrolments}
     for row in report["datasets"]:

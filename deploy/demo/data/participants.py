@@ -19,8 +19,8 @@ FORECAST_SHARES = {RETAILER: 70, SMB: 30}
 """Percent of the product families."""
 RECOMMENDATION_SHARES = {RETAILER: 60, CREATOR: 15, SMB: 25}
 """Percent of the customers."""
-PORTFOLIOS = {SMB: (6000, 12), SECURITY: (12_000, 11)}
-"""Rows and seed of the invented vulnerability portfolios."""
+PORTFOLIOS = {SMB: (5800, 12), SECURITY: (11_600, 11)}
+"""Rows and seed of the invented vulnerability portfolios; their training records just fit 1 and 2 pages."""
 
 
 def write_participant_files(root: Path) -> dict[str, dict[str, Path]]:
