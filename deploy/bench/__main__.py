@@ -23,7 +23,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-proofs", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/bench"), help="folder to write into")
     output: Path = parser.parse_args().output
-    console = Console(soft_wrap=True)
+    console = Console(width=None if sys.stdout.isatty() else 150)
     try:
         rows = run(CASES, output, console)
     except subprocess.CalledProcessError as error:
