@@ -304,6 +304,7 @@ class DataBoundFederation(Federation):
         training = GlmMechanism(
             link="logistic",
             label="binary",
+            entries="integer",
             row_bound=30,
             residual_bound=20,
             lot=1024,
@@ -313,7 +314,9 @@ class DataBoundFederation(Federation):
         script = ({"ana": "honest", "ben": "half-noise", "cyd": "absent"},)
         self._run(script, run="steps", mechanism=training, record_bound=600, sigma=400)
         self._enrol_records("ana", 2)
-        summing = StatisticsMechanism(moment="sum", weights="label", label="binary", row_bound=30)
+        summing = StatisticsMechanism(
+            moment="sum", weights="label", label="binary", entries="integer", row_bound=30
+        )
         script = ({"ana": "honest", "ben": "honest", "cyd": "absent"},)
         self._run(script, run="sums", mechanism=summing, record_bound=30, sigma=50)
         return self.record
@@ -335,6 +338,7 @@ class DataBoundFederation(Federation):
             columns=DIMENSION,
             row_bound=30,
             label="binary",
+            entries="integer",
             content=content_digest(self.record.log_key.public, features, labels),
             pages=[DatasetPage(rows=count, commitments=self.record.keep(commitments[0]), proof="00" * 32)],
         )

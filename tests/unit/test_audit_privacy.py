@@ -45,7 +45,9 @@ def plan(run: str, task: str = "risk", **changes: object) -> Plan:
 
 def summing(run: str, **changes: object) -> Plan:
     """A plan of noised sums over enrolled records."""
-    mechanism = StatisticsMechanism(moment="sum", weights="one", label="none", row_bound=20)
+    mechanism = StatisticsMechanism(
+        moment="sum", weights="one", label="none", entries="integer", row_bound=20
+    )
     return plan(run, mechanism=mechanism, record_bound=20, **changes)
 
 
@@ -54,6 +56,7 @@ def training(run: str, lot: int = 2048, **changes: object) -> Plan:
     mechanism = GlmMechanism(
         link="logistic",
         label="binary",
+        entries="integer",
         row_bound=20,
         residual_bound=5,
         lot=lot,

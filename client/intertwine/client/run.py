@@ -4,6 +4,8 @@ import logging
 import threading
 from collections.abc import Mapping
 
+import torch
+
 from intertwine.client.datasets import Datasets
 from intertwine.client.executor import Executor
 from intertwine.client.home import AgentSettings, Home
@@ -19,6 +21,7 @@ _log = logging.getLogger(__name__)
 
 def run_agent(home: Home, stop: threading.Event, releaser: Releaser = honest_release) -> None:
     """Serve rounds until `stop` is set. InputError, before anything connects, if data or settings are bad."""
+    torch.set_num_threads(1)  # the models are tiny: threads would wait for each other
     settings = home.settings
     tasks, ledger = load_tasks(settings), Ledger(home.ledger)
     participant = Participant(home.identity, tasks, ledger, releaser)

@@ -83,6 +83,7 @@ RECIPES = {
         mechanism=GlmMechanism(
             link="logistic",
             label="binary",
+            entries="integer",
             row_bound=risk.ROW_BOUND,
             residual_bound=71,
             lot=FULL_LOT,

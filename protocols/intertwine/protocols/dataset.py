@@ -51,7 +51,7 @@ class Dataset(Document):
     columns: Annotated[int, Field(ge=1, le=MAX_COLUMNS)]
     row_bound: RowBound
     label: Label
-    entries: Entries = "integer"
+    entries: Entries
     content: Hex32
     pages: Annotated[list[DatasetPage], Field(min_length=1, max_length=MAX_PAGES_ADDED)]
 

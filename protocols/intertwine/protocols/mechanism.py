@@ -49,7 +49,7 @@ class StatisticsMechanism(Document):
     moment: Literal["sum", "gram"]
     weights: Literal["one", "label"]
     label: Label
-    entries: Entries = "integer"
+    entries: Entries
     row_bound: RowBound
 
     @model_validator(mode="after")
@@ -87,7 +87,7 @@ class GlmMechanism(Document):
     statement: Literal["glm"] = "glm"
     link: Literal["logistic", "identity"]
     label: Literal["binary", "integer"]
-    entries: Entries = "integer"
+    entries: Entries
     row_bound: RowBound
     residual_bound: Annotated[int, Field(ge=1, le=1023)]
     lot: Annotated[int, Field(ge=1, le=FULL_LOT)]

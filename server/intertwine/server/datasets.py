@@ -119,18 +119,29 @@ def _check_owner(store: Store, sender: Participant, signed: Signed[Dataset]) -> 
 
 
 def _refuse_duplicate(session: Session, body: Dataset) -> None:
-    """The same records of a participant in two tasks are two uses of them, each with its own account."""
-    same = select(DatasetRow).where(DatasetRow.content == body.content)
-    for row in session.scalars(same):
-        if (row.participant, row.task) == (
-            body.participant,
-            body.task,
-        ) or row.participant != body.participant:
-            raise VerificationError(
-                "duplicate_dataset",
-                "the same records are enrolled already.",
-                "Enrol records of your own, each once.",
-            )
+    """Refuse records that another participant has enrolled, or that the chain to be extended holds already.
+
+    The owner may start a new chain with records it enrolled before: every release counts in its account
+    whichever chain it used. The same records in two tasks are two uses of them, each with its own account.
+    """
+    owners = session.scalars(select(DatasetRow.participant).where(DatasetRow.content == body.content))
+    held = _chain_contents(session, body.participant, body.task) if body.previous else set()
+    if set(owners) - {body.participant} or body.content in held:
+        raise VerificationError(
+            "duplicate_dataset",
+            "the same records are enrolled already.",
+            "Enrol records of your own, each once.",
+        )
+
+
+def _chain_contents(session: Session, participant: str, task: str) -> set[str]:
+    """The contents of the documents in the chain in force."""
+    rows = select(DatasetRow.document).where(DatasetRow.participant == participant, DatasetRow.task == task)
+    contents: set[str] = set()
+    for document in session.scalars(rows.order_by(DatasetRow.sequence)):
+        body = Signed[Dataset].decode(document).body
+        contents = {body.content} | (contents if body.previous else set())
+    return contents
 
 
 def _log(store: Store, signed: Signed[Dataset], chain: Chain) -> None:
