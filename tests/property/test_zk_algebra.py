@@ -80,7 +80,7 @@ def test_powers_and_inner_product(base: int, count: int) -> None:
 
 @given(elements.filter(bool))
 def test_point_encoding_round_trip(value: int) -> None:
-    data = kzg.encode_point(G1Point() * kzg.scalar(value))
+    data = kzg.encode_point(G1Point() * kzg.scalars([value])[0])
     assert kzg.encode_point(kzg.decode_point(data)) == data
 
 

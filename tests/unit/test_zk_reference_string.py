@@ -50,7 +50,7 @@ def test_power_replaced(data: bytes) -> None:
 def test_powers_of_another_secret(data: bytes) -> None:
     """G1 powers of a known secret do not fit the ceremony's G2."""
     powers = b"".join(
-        kzg.encode_point(G1Point() * kzg.scalar(pow(5, index, field.MODULUS))) for index in range(4096)
+        kzg.encode_point(G1Point() * kzg.scalars([pow(5, index, field.MODULUS)])[0]) for index in range(4096)
     )
     assert "powers" in refusal(data[:SIDE] + powers + data[2 * SIDE :])
 

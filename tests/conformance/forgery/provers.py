@@ -210,4 +210,4 @@ class OpeningForger(LinearForger):
         zeta, v = self.challenges["zeta"], self.challenges["v"]
         lie = self.lie * pow(v, len(self.circuit.columns), MODULUS)
         shift = lie * pow(rho * zeta * (domain.OMEGA - 1), -1, MODULUS)
-        return first + G1Point() * kzg.scalar(-rho * shift), second + G1Point() * kzg.scalar(shift)
+        return first + kzg.multiexp([G1Point()], [-rho * shift]), second + kzg.multiexp([G1Point()], [shift])

@@ -40,6 +40,11 @@ def encode(value: int) -> bytes:
     return (value % MODULUS).to_bytes(SCALAR_BYTES, "little")
 
 
+def encode_all(values: Iterable[int]) -> bytes:
+    """The encodings of all values, concatenated."""
+    return b"".join([(value % MODULUS).to_bytes(SCALAR_BYTES, "little") for value in values])
+
+
 def decode(data: bytes) -> int:
     """The inverse of `encode`; raises ValueError for a wrong length or a value that is not below r."""
     value = int.from_bytes(data, "little")

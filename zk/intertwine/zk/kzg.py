@@ -10,6 +10,7 @@ from py_arkworks_bls12381 import G1Point, Scalar
 
 from intertwine.zk import field
 from intertwine.zk.domain import DATA_ROWS
+from intertwine.zk.field import MODULUS, SCALAR_BYTES
 
 POINT_BYTES = 48
 
@@ -18,16 +19,20 @@ _SMALL = [Scalar.from_le_bytes(field.encode(value)) for value in range(2048)]
 """Most scalars are limbs."""
 
 
-def scalar(value: int) -> Scalar:
-    """A group scalar from an integer, reduced mod r."""
-    return _SMALL[value] if 0 <= value < len(_SMALL) else Scalar.from_le_bytes(field.encode(value))
+def scalars(values: Sequence[int]) -> list[Scalar]:
+    """Group scalars from integers, reduced mod r."""
+    count, decode = len(_SMALL), Scalar.from_le_bytes
+    return [
+        _SMALL[value] if 0 <= value < count else decode((value % MODULUS).to_bytes(SCALAR_BYTES, "little"))
+        for value in values
+    ]
 
 
 def multiexp(points: Sequence[G1Point], values: Sequence[int]) -> G1Point:
     """Sum of values[i]·points[i]; raises ValueError on unequal lengths."""
     if len(points) != len(values):
         raise ValueError(f"{len(points)} points but {len(values)} scalars")
-    return G1Point.multiexp_unchecked(list(points), [scalar(value) for value in values])
+    return G1Point.multiexp_unchecked(list(points), scalars(values))
 
 
 def commit_column(lagrange: Sequence[G1Point], column: Sequence[int]) -> G1Point:

@@ -78,6 +78,7 @@ class Prover:
         self._private = witness
         self._proof = bytearray()
         self._forms: dict[Cell, Form] = {}
+        self._arrays: dict[str, tuple[Rows, NDArray[np.object_]]] = {}
         self._steps = _Steps(len(circuit.early) + 2 * len(circuit.after) + CHUNKS + 2, progress)
 
     def prove(self) -> bytes:
@@ -173,7 +174,7 @@ class Prover:
         """Keyed by secrets, statement and witness, so that a retry repeats itself and nothing else does."""
         witness = hashlib.sha256()
         for name in self.circuit.witness:
-            witness.update(b"".join(map(field.encode, self.witness[name])))
+            witness.update(field.encode_all(self.witness[name]))
         return Randomness(b"prover", self._statement, witness.digest(), *self._private.secrets)
 
     def draw(self, *names: str) -> None:
@@ -243,7 +244,8 @@ class Prover:
         """Challenges, and columns as arrays of all their rows."""
         if isinstance(leaf, Challenge):
             return self.challenges[leaf.name]
-        return np.roll(self._padded(leaf.column), -leaf.rotation)
+        column = self._padded(leaf.column)
+        return np.roll(column, -leaf.rotation) if leaf.rotation else column
 
     def _quotient(self) -> Any:
         """(Z_B·Σ γ^k·gate_k + the boundary's share)/(X^4096 - 1); `satisfied` if the division is exact."""
@@ -297,9 +299,12 @@ class Prover:
 
     def _padded(self, name: str) -> NDArray[np.object_]:
         rows = self.rows[name]
-        column = np.zeros(SIZE, dtype=object)
-        column[: len(rows)] = rows
-        return column
+        known = self._arrays.get(name)
+        if known is None or known[0] is not rows:
+            known = rows, np.zeros(SIZE, dtype=object)
+            known[1][: len(rows)] = rows
+            self._arrays[name] = known
+        return known[1]
 
 
 class _Steps:
