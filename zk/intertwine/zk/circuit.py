@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from intertwine.zk import field
 from intertwine.zk.domain import DATA_ROWS
 from intertwine.zk.expression import Cell, Challenge, Constant, Expression, total
@@ -55,9 +57,13 @@ class Table:
     rows: tuple[tuple[int, ...], ...]
 
     @cached_property
-    def columns(self) -> list[field.Elements]:
-        """The rows' entries, entry by entry."""
-        return [field.array(entries) for entries in zip(*self.rows, strict=True)]
+    def columns(self) -> list[Any]:
+        """A one for every row, then the rows' entries, entry by entry.
+
+        Written as coefficients of polynomials, which python-flint multiplies by a number in one call.
+        """
+        ones = (1,) * len(self.rows)
+        return [field.polynomial(list(entries)) for entries in (ones, *zip(*self.rows, strict=True))]
 
     @cached_property
     def digest(self) -> str:
@@ -201,14 +207,20 @@ class Circuit:
         return {name: int(factor) % field.MODULUS for name, factor in factors.items()}
 
     def table_denominators(self, alpha: int, beta: int) -> dict[str, field.Elements]:
-        """By public column NAME.inverse, which is zero below the table: α less each compressed row."""
+        """By public column NAME.inverse, which is zero below the table: α less each compressed row.
+
+        ZeroDivisionError if the last of them is 0.
+        """
         powers = field.array(field.powers(beta, self.width + 1))
         columns = {}
         for table in self.tables:
-            denominators = alpha - table.tag * powers[self.width] - table.columns[0]
-            for power, entries in zip(powers[1:], table.columns[1:], strict=False):
-                denominators = denominators - power * entries
-            columns[f"{table.name}.inverse"] = denominators
+            ones, *entries = table.columns
+            denominators = ones * (alpha - table.tag * powers[self.width])
+            for power, column in zip(powers, entries, strict=False):
+                denominators -= column * power
+            if denominators.degree() + 1 < len(table.rows):
+                raise ZeroDivisionError("a compressed row is equal to alpha")
+            columns[f"{table.name}.inverse"] = np.array(denominators.coeffs(), dtype=object)
         return columns
 
     def count(self, entries: Mapping[str, Counter[tuple[int, ...]]]) -> dict[str, list[int]]:

@@ -1,10 +1,10 @@
 """Polynomials in the form that is cheapest so far: by values on H, by coefficients, or as a sum of both.
 
 Sums and multiples of columns cost little on values; only a product needs coefficients. So a column that
-occurs only linearly is never interpolated by itself.
+occurs only linearly is never interpolated by itself, and one that has been interpolated enters later sums by
+its coefficients.
 """
 
-from functools import cached_property
 from typing import Any, TypeAlias, Union
 
 import numpy as np
@@ -27,17 +27,18 @@ class Form:
         self._values = values
         self._coefficients = coefficients
 
-    @cached_property
+    @property
     def polynomial(self) -> Any:
-        """Its coefficients."""
-        parts = [] if self._coefficients is None else [self._coefficients]
+        """Its coefficients; from then on it has no values."""
         if self._values is not None:
-            parts.append(domain.interpolate(self._values))
-        return sum(parts[1:], start=parts[0]) if parts else field.polynomial([])
+            self._coefficients = _sum(self._coefficients, domain.interpolate(self._values))
+            self._values = None
+        return field.polynomial([]) if self._coefficients is None else self._coefficients
 
     def __add__(self, other: Operand) -> "Form":
         if isinstance(other, int):
-            other = Form(np.full(SIZE, other, dtype=object))
+            constant = self._values is None
+            other = Form(None, field.polynomial([other])) if constant else Form(np.full(SIZE, other))
         return Form(_sum(self._values, other._values), _sum(self._coefficients, other._coefficients))
 
     def __mul__(self, other: Operand) -> "Form":

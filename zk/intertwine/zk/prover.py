@@ -121,11 +121,12 @@ class Prover:
         """Send all evaluations, then v, then one opening at ζ and one at the next row."""
         zeta, circuit = self.challenges["zeta"], self.circuit
         following = zeta * domain.OMEGA % MODULUS
-        here, there = domain.Evaluator(zeta), domain.Evaluator(following)
+        here = domain.Evaluator(zeta)
         self.values_at = {name: here(self.rows[name]) for name in self._known_columns()}
         for name in circuit.columns:
             self.send_scalar(self.values_at[name])
-        following_sum = there(self.rows[SUM])
+        running_sum = self._form(Cell(SUM)).polynomial
+        following_sum = int(running_sum(following))
         linear = self._linear_polynomial(following_sum)
         self.send_scalar(int(linear(zeta)))
         self.send_scalar(following_sum)
@@ -134,7 +135,7 @@ class Prover:
         batch = self.combine(dict(zip(circuit.columns, powers, strict=False)))
         batch += linear * field.element(powers[-1])
         self.send_point("opening", self.open(batch, zeta))
-        self.send_point("opening", self.open(self._form(Cell(SUM)).polynomial, following))
+        self.send_point("opening", self.open(running_sum, following))
 
     def multiplicities(self) -> dict[str, list[int]]:
         """How often each table row is looked up."""
