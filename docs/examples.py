@@ -39,7 +39,6 @@ from intertwine.protocols.round import (
 )
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.enrolment import enrol, invite
-from intertwine.server.store import prove_inclusion
 from tests.federation import MemoryFederation
 
 SPECIFICATION = Path(__file__).parents[1] / "protocols" / "spec"
@@ -145,10 +144,10 @@ def _messages(federation: MemoryFederation) -> dict[str, Document]:
 
 
 def _model_record(federation: MemoryFederation, entries: list[Any]) -> ModelRecord:
-    checkpoint, leaves = federation.store.checkpoint()
+    view = federation.store.view()
     position = next(number for number, entry in enumerate(entries) if isinstance(entry, Publication))
     return ModelRecord(
-        publication=entries[position], inclusion=prove_inclusion(leaves, position), checkpoint=checkpoint
+        publication=entries[position], inclusion=view.inclusion(position), checkpoint=view.checkpoint
     )
 
 

@@ -38,7 +38,7 @@ from intertwine.protocols.entries import (
 )
 from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.mechanism import GlmMechanism, ReleaseMechanism, StatisticsMechanism
-from intertwine.protocols.merkle import leaf_hash, root_hash
+from intertwine.protocols.merkle import Tree, leaf_hash
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, derive_beacon
 from intertwine.protocols.signing import SigningKey
@@ -103,7 +103,7 @@ class Recording:
 
     def checkpoint(self, size: int, key: SigningKey | None = None) -> str:
         """A signed note over the first `size` entries."""
-        root = root_hash([leaf_hash(entry.encode()) for entry in self.entries[:size]])
+        root = Tree(leaf_hash(entry.encode()) for entry in self.entries[:size]).root(size)
         return sign_checkpoint(Checkpoint(self.origin, size, root), key or self.log_key)
 
     def keep(self, data: bytes) -> str:

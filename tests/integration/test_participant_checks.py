@@ -15,7 +15,7 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import CommitEntry
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, InputError, VerificationError
-from intertwine.protocols.merkle import leaf_hash, root_hash
+from intertwine.protocols.merkle import Tree, leaf_hash
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import (
     Commit,
@@ -72,7 +72,7 @@ class Coordinator:
     ) -> bytes:
         """A request for the release, over a log of two entries of which one is the commit."""
         leaves = [leaf_hash(filler), leaf_hash(CommitEntry(time=7, commit=commit).encode())]
-        root = root_hash(leaves if covered else [leaf_hash(filler)] * 2)
+        root = Tree(leaves if covered else [leaf_hash(filler)] * 2).root(2)
         store = self.federation.store
         request = ReleaseRequest(
             slot=commit.body.slot,

@@ -13,7 +13,7 @@ from intertwine.protocols.aggregation import aggregate, update_from_bytes, updat
 from intertwine.protocols.encoding import MAX_INTEGER, decode, encode, length_prefixed
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import InputError, VerificationError
-from intertwine.protocols.merkle import inclusion_proof, leaf_hash, root_hash, verify_inclusion
+from intertwine.protocols.merkle import Tree, leaf_hash, verify_consistency, verify_inclusion
 
 lean = settings(max_examples=60, deadline=None)
 
@@ -80,15 +80,16 @@ def naive_root(entries: list[bytes]) -> bytes:
 @lean
 @given(st.lists(st.binary(max_size=4), min_size=1, max_size=40))
 def test_root_matches_a_computation_of_its_own(entries: list[bytes]) -> None:
-    assert root_hash([leaf_hash(entry) for entry in entries]) == naive_root(entries)
+    assert Tree(leaf_hash(entry) for entry in entries).root(len(entries)) == naive_root(entries)
 
 
 @lean
 @given(st.integers(1, 40), st.data())
 def test_inclusion_proofs_verify_for_their_entry_only(size: int, data: st.DataObject) -> None:
     leaves = [leaf_hash(b"%d" % index) for index in range(size)]
+    tree = Tree([*leaves, leaf_hash(b"later")])
     index, claimed = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size - 1))
-    path, root = inclusion_proof(leaves, index), root_hash(leaves)
+    path, root = tree.inclusion(index, size), tree.root(size)
     assert len(path) <= max(1, math.ceil(math.log2(size))) if size > 1 else not path
     try:
         verify_inclusion(leaves[index], claimed, size, path, root)
@@ -96,6 +97,23 @@ def test_inclusion_proofs_verify_for_their_entry_only(size: int, data: st.DataOb
     except VerificationError:
         verified = False
     assert verified == (index == claimed)
+
+
+@lean
+@given(st.integers(1, 40), st.data())
+def test_consistency_proofs_verify_for_their_prefix_only(size: int, data: st.DataObject) -> None:
+    old, fork = data.draw(st.integers(1, size)), data.draw(st.integers(0, size - 1))
+    leaves = [leaf_hash(b"%d" % index) for index in range(size)]
+    tree = Tree(leaves)
+    forked = Tree([*leaves[:fork], leaf_hash(b"fork"), *leaves[fork + 1 :]])
+    path = tree.consistency(old, size)
+    verify_consistency(old, tree.root(old), size, tree.root(size), path)
+    try:
+        verify_consistency(old, forked.root(old), size, tree.root(size), path)
+        verified = True
+    except VerificationError:
+        verified = False
+    assert verified == (fork >= old)
 
 
 @lean

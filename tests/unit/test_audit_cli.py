@@ -13,8 +13,8 @@ import pytest
 
 from intertwine.protocols.accounting import Assurance, Guarantee
 from intertwine.protocols.entries import ModelEntry, Outcome, PlanEntry
+from intertwine.zk.audit.verdict import CheckResult, Counts, Status, Verdict
 from intertwine.zk.privacy import PrivacyRow
-from intertwine.zk.verdict import CheckResult, Counts, Status, Verdict
 from tests.recording import Recording
 
 
@@ -121,7 +121,7 @@ def test_figure_that_protects_nothing_is_called_so() -> None:
         PrivacyRow(name, "risk", Assurance.ATTESTED_RECORD, "zero-out", figures, 1, 0, 0)
         for name, figures in guarantees.items()
     ]
-    notes = [str(note) for note in load("intertwine.zk.cli").privacy_notes(verdict(tuple(rows)))]
+    notes = [str(note) for note in load("intertwine.zk.audit.cli").privacy_notes(verdict(tuple(rows)))]
     flagged = [note for note in notes if "Warning" in note]
     assert len(flagged) == 1
     assert "ana" in flagged[0]
@@ -135,7 +135,7 @@ def test_notes_explain_the_levels_that_are_shown() -> None:
     }
     for level in words:
         row = PrivacyRow("ana", "risk", level, "zero-out", Guarantee(1.0, 1e-5, 1e-9), 1, 0, 0)
-        (note,) = [str(note) for note in load("intertwine.zk.cli").privacy_notes(verdict((row,)))]
+        (note,) = [str(note) for note in load("intertwine.zk.audit.cli").privacy_notes(verdict((row,)))]
         assert [words[other] in note for other in words] == [other is level for other in words]
 
 
@@ -148,7 +148,7 @@ def test_infinity_is_a_number_in_json_and_words_stay_words() -> None:
     row = PrivacyRow(
         "ana", "risk", Assurance.ATTESTED_RECORD, "zero-out", Guarantee(math.inf, 1e-5, 1.0), 1, 1, 0
     )
-    data = load("intertwine.zk.cli").verdict_to_json(verdict((row,), "Infinity"))
+    data = load("intertwine.zk.audit.cli").verdict_to_json(verdict((row,), "Infinity"))
     assert b'"epsilon": 1e999' in data
 
     def refuse(token: str) -> None:
@@ -174,7 +174,7 @@ def test_auditor_needs_only_the_base_install(recording: Recording, tmp_path: Pat
     script = (
         "import sys\n"
         "from pathlib import Path\n"
-        "import intertwine.zk.cli as cli\n"
+        "import intertwine.zk.audit.cli as cli\n"
         "assert cli.verify_bundle(Path(sys.argv[1])).passed\n"
         "heavy = {'torch', 'flwr', 'fastapi', 'onnxruntime', 'onnx', 'sqlalchemy', 'opacus', 'uvicorn'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"

@@ -369,7 +369,7 @@ def test_account_that_leaves_a_release_out(
     def forgetful(entries: list[Entry], proven: set[int]) -> list[PrivacyRow]:
         return account([entry for index, entry in enumerate(entries) if index != rejected], proven)
 
-    monkeypatch.setattr("intertwine.zk.audit.account", forgetful)
+    monkeypatch.setattr("intertwine.zk.audit.auditor.account", forgetful)
     verdict = audit(recording)
     assert_fails(verdict, "privacy", words="3 of 4 releases")
 

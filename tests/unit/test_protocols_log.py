@@ -9,7 +9,7 @@ import pytest
 from intertwine.protocols.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from intertwine.protocols.entries import Publication
 from intertwine.protocols.errors import VerificationError
-from intertwine.protocols.merkle import inclusion_proof, leaf_hash, root_hash, verify_inclusion
+from intertwine.protocols.merkle import Tree, leaf_hash, verify_consistency, verify_inclusion
 from intertwine.protocols.publication import ModelRecord
 from intertwine.protocols.round import InclusionProof, RoundId, derive_beacon, model_digest
 from tests.recording import fixed_key
@@ -37,19 +37,20 @@ ROOTS = [
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
 LEAVES = [leaf_hash(bytes.fromhex(entry)) for entry in ENTRIES]
+TREE = Tree(LEAVES)
 
 
 @pytest.mark.parametrize("size", range(1, 9))
 def test_published_roots(size: int) -> None:
-    assert root_hash(LEAVES[:size]).hex() == ROOTS[size - 1]
+    assert TREE.root(size).hex() == ROOTS[size - 1]
 
 
 def test_empty_tree() -> None:
-    assert root_hash([]) == hashlib.sha256(b"").digest()
+    assert Tree().root(0) == hashlib.sha256(b"").digest()
 
 
 def test_inclusion_is_bound_to_everything() -> None:
-    root, path = root_hash(LEAVES[:7]), inclusion_proof(LEAVES[:7], 4)
+    root, path = TREE.root(7), TREE.inclusion(4, 7)
     verify_inclusion(LEAVES[4], 4, 7, path, root)
     wrong: list[tuple[bytes, int, int, list[bytes], bytes]] = [
         (LEAVES[3], 4, 7, path, root),
@@ -62,7 +63,7 @@ def test_inclusion_is_bound_to_everything() -> None:
         (LEAVES[4], 4, 7, path, bytes(32)),
         (LEAVES[4], -1, 7, path, root),
         (LEAVES[4], 7, 7, path, root),
-        (LEAVES[4], 0, 0, [], root_hash([])),
+        (LEAVES[4], 0, 0, [], TREE.root(0)),
     ]
     for arguments in wrong:
         with pytest.raises(VerificationError) as caught:
@@ -70,10 +71,44 @@ def test_inclusion_is_bound_to_everything() -> None:
         assert caught.value.check == "log_inclusion"
 
 
+@pytest.mark.parametrize(("old", "size"), [(1, 8), (3, 7), (4, 7), (6, 8), (8, 8)])
+def test_consistency_is_bound_to_everything(old: int, size: int) -> None:
+    old_root, root, path = TREE.root(old), TREE.root(size), TREE.consistency(old, size)
+    verify_consistency(old, old_root, size, root, path)
+    other = leaf_hash(b"another history")
+    wrong: list[tuple[int, bytes, int, bytes, list[bytes]]] = [
+        (old, other, size, root, path),
+        (old, old_root, size, other, path),
+        (old - 1, old_root, size, root, path),
+        (size + 1, old_root, size, root, path),
+        (old, old_root, size, root, [*path, other]),
+        (old, old_root, size, root, [other, *path[1:]]),
+        (0, old_root, size, root, [other]),
+    ]
+    for arguments in wrong:
+        with pytest.raises(VerificationError) as caught:
+            verify_consistency(*arguments)
+        assert caught.value.check == "log_consistency"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: TREE.root(9),
+        lambda: TREE.inclusion(7, 7),
+        lambda: TREE.consistency(5, 4),
+        lambda: TREE.leaf(8),
+    ],
+)
+def test_a_tree_refuses_what_it_has_not(ask: Callable[[], object]) -> None:
+    with pytest.raises(IndexError):
+        ask()
+
+
 def test_inner_node_is_not_an_entry() -> None:
     """Leaf and node hashes have different prefixes, so a node's two halves are no entry of a smaller tree."""
     left, right = LEAVES[:2]
-    assert leaf_hash(left + right) != root_hash(LEAVES[:2])
+    assert leaf_hash(left + right) != TREE.root(2)
 
 
 # Checkpoints
@@ -164,9 +199,9 @@ def test_model_digest_depends_on_everything() -> None:
 
 def test_model_record() -> None:
     publication = Publication(time=1, round=ROUND, parameters="ab" * 32, onnx="cd" * 32)
-    leaves = [*LEAVES[:3], leaf_hash(publication.encode())]
-    path = [node.hex() for node in inclusion_proof(leaves, 3)]
-    note = sign_checkpoint(Checkpoint("intertwine/test", 4, root_hash(leaves)), KEY)
+    tree = Tree([*LEAVES[:3], leaf_hash(publication.encode())])
+    path = [node.hex() for node in tree.inclusion(3, 4)]
+    note = sign_checkpoint(Checkpoint("intertwine/test", 4, tree.root(4)), KEY)
     record = ModelRecord(
         publication=publication, inclusion=InclusionProof(index=3, path=path), checkpoint=note
     )

@@ -13,7 +13,7 @@ from intertwine.protocols.errors import IntertwineError
 # Group → (module, name of the typer application, extra that brings it, one line of help).
 _GROUPS = {
     "agent": ("intertwine.client.cli", "agent", "Take part: enrol, run rounds, see the budget, predict."),
-    "audit": ("intertwine.zk.cli", "", "Verify what a federation did, from files alone."),
+    "audit": ("intertwine.zk.audit.cli", "", "Verify what a federation did, from files alone."),
     "coordinator": (
         "intertwine.server.cli",
         "coordinator",

@@ -22,7 +22,7 @@ from intertwine.protocols.publication import ModelRecord
 from intertwine.server.datasets import MAX_ENVELOPE_BYTES, enrol_dataset
 from intertwine.server.enrolment import RegisterNode, enrol
 from intertwine.server.home import Home
-from intertwine.server.store import Participant, Store, prove_inclusion
+from intertwine.server.store import Participant, Store
 
 MAX_BODY_BYTES = 64 << 10
 DATASETS = "/v1/datasets"
@@ -116,9 +116,10 @@ def _latest_publication(store: Store, task: str) -> tuple[int, Publication]:
 
 def _latest_record(store: Store, task: str) -> ModelRecord:
     position, publication = _latest_publication(store, task)
-    checkpoint, leaves = store.checkpoint()
-    inclusion = prove_inclusion(leaves, position)
-    return ModelRecord(publication=publication, inclusion=inclusion, checkpoint=checkpoint)
+    view = store.view()
+    return ModelRecord(
+        publication=publication, inclusion=view.inclusion(position), checkpoint=view.checkpoint
+    )
 
 
 async def _bound_body(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -56,7 +56,7 @@ from intertwine.server.closing import end_run
 from intertwine.server.datasets import enrolled_chain
 from intertwine.server.fleet import Fleet
 from intertwine.server.home import Home
-from intertwine.server.store import Participant, Store, now, prove_inclusion
+from intertwine.server.store import LogView, Participant, Store, now
 from intertwine.zk.dataset_proof import Chain
 from intertwine.zk.round_proof import check_commit, verify_release
 
@@ -189,32 +189,30 @@ class RunDriver:
 
     def _draw_beacon(self, current: _Round) -> dict[int, bytes]:
         """Fix the public randomness over the logged commits; returns the nodes' release requests."""
-        checkpoint, leaves = self._store.checkpoint()
-        current.beacon = derive_beacon(current.identity, checkpoint, current.nonce)
+        view = self._store.view()
+        current.beacon = derive_beacon(current.identity, view.checkpoint, current.nonce)
         self._store.record(
             BeaconEntry(
                 time=now(),
                 round=current.identity,
-                checkpoint=checkpoint,
+                checkpoint=view.checkpoint,
                 nonce=current.nonce.hex(),
                 beacon=current.beacon.hex(),
             )
         )
         return {
-            node: self._release_request(current, member, checkpoint, leaves)
+            node: self._release_request(current, member, view)
             for node, member in current.members.items()
             if member.commit is not None
         }
 
-    def _release_request(
-        self, current: _Round, member: _Member, checkpoint: str, leaves: list[bytes]
-    ) -> bytes:
+    def _release_request(self, current: _Round, member: _Member, view: LogView) -> bytes:
         request = ReleaseRequest(
             slot=member.slot,
             commit_time=member.commit_time,
-            checkpoint=checkpoint,
+            checkpoint=view.checkpoint,
             nonce=current.nonce.hex(),
-            inclusion=prove_inclusion(leaves, member.commit_position),
+            inclusion=view.inclusion(member.commit_position),
         )
         return Envelope(Signed[ReleaseRequest].create(request, self._key).encode()).to_bytes()
 

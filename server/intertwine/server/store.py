@@ -4,9 +4,11 @@ Every change and the log entry that records it are one transaction. Several proc
 round driver, command line) share one SQLite database; writers take their turn.
 """
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import Entry
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.files import read_bounded, write_atomic
-from intertwine.protocols.merkle import inclusion_proof, leaf_hash, root_hash
+from intertwine.protocols.merkle import Tree, leaf_hash
 from intertwine.protocols.round import InclusionProof
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.home import Home
@@ -111,12 +113,28 @@ class Run(_Base):
         return self.state in ("finished", "failed", "stopped")
 
 
+@dataclass(frozen=True)
+class LogView:
+    """The log at one moment: a checkpoint, how many entries it covers, and proofs that lead to it."""
+
+    checkpoint: str
+    size: int
+    tree: Tree
+
+    def inclusion(self, position: int) -> InclusionProof:
+        """The proof that entry `position` is covered."""
+        path = self.tree.inclusion(position, self.size)
+        return InclusionProof(index=position, path=[node.hex() for node in path])
+
+
 class Store:
     """Access to one coordinator's database and blobs."""
 
     def __init__(self, home: Home, key: SigningKey) -> None:
         self._blobs = home.blobs
         self._key = key
+        self._tree = Tree()
+        self._growing = threading.Lock()
         self._engine = create_engine(f"sqlite:///{home.database}", connect_args={"timeout": 30})
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin_immediate)
@@ -173,12 +191,16 @@ class Store:
         with self.transaction() as session:
             return list(session.scalars(select(LogRow.data).order_by(LogRow.position)))
 
-    def checkpoint(self) -> tuple[str, list[bytes]]:
-        """A signed note over the log as it is now, and the leaf hashes that it covers."""
-        with self.transaction() as session:
-            leaves = list(session.scalars(select(LogRow.leaf).order_by(LogRow.position)))
-        note = sign_checkpoint(Checkpoint(self.origin, len(leaves), root_hash(leaves)), self._key)
-        return note, leaves
+    def view(self) -> "LogView":
+        """The log as it is now, under a fresh checkpoint."""
+        with self._growing:
+            with self.transaction() as session:
+                new = select(LogRow.leaf).where(LogRow.position >= len(self._tree)).order_by(LogRow.position)
+                for leaf in session.scalars(new):
+                    self._tree.append(leaf)
+            size = len(self._tree)
+        note = sign_checkpoint(Checkpoint(self.origin, size, self._tree.root(size)), self._key)
+        return LogView(note, size, self._tree)
 
     def put_blob(self, data: bytes) -> str:
         """Keep bytes under their digest, which is returned."""
@@ -230,11 +252,6 @@ class Store:
             run = session.get_one(Run, name)
             for column, value in values.items():
                 setattr(run, column, value)
-
-
-def prove_inclusion(leaves: list[bytes], position: int) -> InclusionProof:
-    """The proof that entry `position` is among `leaves`."""
-    return InclusionProof(index=position, path=[node.hex() for node in inclusion_proof(leaves, position)])
 
 
 def now() -> int:

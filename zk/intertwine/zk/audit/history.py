@@ -2,13 +2,13 @@
 
 `History.add` takes the entries one by one and judges each against those before it. Of the blobs it reads
 only the commitments of datasets, whose points count as used from then on. An entry that breaks a rule is a
-finding of the check that the rule belongs to (see `intertwine.zk.verdict`); it is then left out, except that
-a model entry always counts as the end of its round. So a finding can mislead later checks but never an
+finding of the check that the rule belongs to (see `intertwine.zk.audit.verdict`); it is then left out, except
+that a model entry always counts as the end of its round. So a finding can mislead later checks but never an
 earlier one.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from intertwine.protocols.checkpoint import open_checkpoint
@@ -29,7 +29,6 @@ from intertwine.protocols.entries import (
     RoundOpened,
 )
 from intertwine.protocols.errors import IntertwineError, VerificationError
-from intertwine.protocols.merkle import root_hash
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, derive_beacon
 from intertwine.zk.dataset_proof import Chain, extend
@@ -135,14 +134,19 @@ class History:
     """What the entries so far add up to, and the first finding of each check."""
 
     def __init__(
-        self, origin: str, log_key: str, leaves: Sequence[bytes], blob: Callable[[str], bytes]
+        self,
+        origin: str,
+        log_key: str,
+        root_at: Callable[[int], bytes],
+        blob: Callable[[str], bytes],
     ) -> None:
+        """origin, log_key: the log's; root_at: the root over so many entries; blob: the bytes of a digest."""
         self.datasets: list[DatasetRecord] = []
         self.runs: dict[str, RunHistory] = {}
         self.rounds: dict[RoundId, RoundHistory] = {}
         self.judged: Counter[str] = Counter()
         self.findings: dict[str, Finding] = {}
-        self._origin, self._log_key, self._leaves, self._blob = origin, log_key, leaves, blob
+        self._origin, self._log_key, self._root_at, self._blob = origin, log_key, root_at, blob
         self._members: dict[str, Enrolment] = {}
         self._chains: dict[tuple[str, str], Chain] = {}  # in force, by participant and task
         self._contents: dict[tuple[str, str], set[str]] = {}  # of the chains in force
@@ -300,7 +304,7 @@ class History:
             checkpoint.size > max(covered, default=0), "its checkpoint does not cover the round's commits"
         )
         _require(
-            checkpoint.root == root_hash(self._leaves[: checkpoint.size]),
+            checkpoint.root == self._root_at(checkpoint.size),
             "its checkpoint is not one of this log",
         )
         beacon = derive_beacon(entry.round, entry.checkpoint, nonce)

@@ -21,9 +21,9 @@ from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import read_bounded, write_atomic
 from intertwine.zk import proof_file
 from intertwine.zk.audit import verify_bundle
+from intertwine.zk.audit.verdict import Status, Verdict
 from intertwine.zk.privacy import ALL_TASKS, PrivacyRow
 from intertwine.zk.proof_verdict import Opinion, ProofVerdict, Verifiers, judge
-from intertwine.zk.verdict import Status, Verdict
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

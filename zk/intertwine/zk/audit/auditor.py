@@ -1,12 +1,4 @@
-"""The audit of a bundle: numbered checks, from files alone, and what each participant's privacy amounts to.
-
-A pass says that the log is consistent and signed, that every accepted update carries a valid proof made after
-its beacon was drawn as the protocol demands, that no logged release was left out of the aggregate or the
-account, and that the models follow from the accepted updates. It does not say that the participants' data are
-true, that the ONNX file's weights are the published parameters (only that the file is the one that was
-logged), or that other parties were shown the same log: for that, compare the checkpoint with theirs. Figures
-for single records rest on proofs only where a run's updates were proven to follow from enrolled records.
-"""
+"""Running the numbered checks over a bundle, in their order."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -30,14 +22,12 @@ from intertwine.protocols.checkpoint import Checkpoint, open_checkpoint
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import BeaconEntry, Entry, ReleaseEntry, blobs_of, decode_entry
 from intertwine.protocols.errors import InputError, IntertwineError, VerificationError
-from intertwine.protocols.merkle import leaf_hash, root_hash
-from intertwine.zk._history import Finding, History, ReleaseRecord, RoundHistory, RunHistory
+from intertwine.protocols.merkle import Tree, leaf_hash
+from intertwine.zk.audit.history import Finding, History, ReleaseRecord, RoundHistory, RunHistory
+from intertwine.zk.audit.verdict import CHECKS, Check, CheckResult, Counts, Status, Verdict
 from intertwine.zk.dataset_proof import verify_pages
 from intertwine.zk.privacy import ALL_TASKS, PrivacyRow, account
 from intertwine.zk.round_proof import Answer, check_references, verify_releases
-from intertwine.zk.verdict import CHECKS, Check, CheckResult, Counts, Status, Verdict
-
-__all__ = ["CHECKS", "Check", "CheckResult", "Counts", "Status", "Verdict", "verify_bundle"]
 
 Progress = Callable[[int, int], None]
 
@@ -151,8 +141,8 @@ class _Audit:
     def _bundle_format(self) -> str:
         self._bundle = Bundle.open(self._path)
         self._key = self._log_key or self._bundle.manifest.log_key
-        self._leaves = [leaf_hash(data) for data in self._bundle.entries]
-        self._history = History(self._bundle.manifest.origin, self._key, self._leaves, self._bundle.blob)
+        self._tree = Tree(leaf_hash(data) for data in self._bundle.entries)
+        self._history = History(self._bundle.manifest.origin, self._key, self._tree.root, self._bundle.blob)
         return f"{len(self._bundle.entries)} entries of {self._bundle.manifest.origin}"
 
     def _entry_encoding(self) -> str:
@@ -171,11 +161,11 @@ class _Audit:
         return f"signed with the key {self._key[:16]}…, which {source}"
 
     def _log_root(self) -> str:
-        leaves = self._leaves
-        if self._checkpoint.size != len(leaves):
-            problem = f"the checkpoint covers {self._checkpoint.size} entries, the bundle holds {len(leaves)}"
+        size = len(self._tree)
+        if self._checkpoint.size != size:
+            problem = f"the checkpoint covers {self._checkpoint.size} entries, the bundle holds {size}"
             raise _CheckError(Finding(None, problem))
-        if self._checkpoint.root != root_hash(leaves):
+        if self._checkpoint.root != self._tree.root(size):
             raise _CheckError(Finding(None, "the entries are not those that the checkpoint was signed over"))
         self._retrace()
         return f"root {self._checkpoint.root.hex()[:16]}…"
