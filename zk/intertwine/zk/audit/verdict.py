@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from intertwine.zk.audit.report import Report
 from intertwine.zk.privacy import PrivacyRow
 
 
@@ -127,7 +128,8 @@ class Verdict:
     """The audit's result.
 
     log_key: the key the log was checked with, empty if there was none; self_asserted: it came from the bundle
-    itself, so the log's origin is unproven. privacy: empty if the log could not be retraced.
+    itself, so the log's origin is unproven. privacy: empty if the log could not be retraced. report: what the
+    log tells, for filing; None if its entries are not those that the checkpoint was signed over.
     """
 
     passed: bool
@@ -137,3 +139,4 @@ class Verdict:
     log_key: str
     self_asserted: bool
     beacon_modes: tuple[str, ...]
+    report: Report | None = None
