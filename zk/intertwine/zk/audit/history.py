@@ -191,20 +191,15 @@ class History:
 
     def releases(self) -> list[ReleaseRecord]:
         """Every release that has an outcome, in the order of the log."""
-        records = [
-            ReleaseRecord(
-                slot.release_index,
-                current.plan,
-                slot.commit,
-                slot.chain,
-                current.beacon,
-                slot.release,
-                slot.outcome.check,
-            )
-            for current, slot in self._slots()
-            if slot.commit and current.beacon and slot.release and slot.outcome
-        ]
-        return sorted(records, key=lambda record: record.index)
+        records = (_record_of(current, slot) for current, slot in self._slots())
+        return sorted((record for record in records if record is not None), key=lambda record: record.index)
+
+    def release_of(self, slot: Slot) -> ReleaseRecord | None:
+        """The slot's release, if it has one with an outcome."""
+        current = self.rounds.get(slot.round)
+        if current is None or slot.participant not in current.slots:
+            return None
+        return _record_of(current, current.slots[slot.participant])
 
     def _slots(self) -> Iterator[tuple[RoundHistory, SlotHistory]]:
         for current in self.rounds.values():
@@ -389,6 +384,21 @@ class History:
         if len(set(values)) != len(values) or not self._used.isdisjoint(values):
             raise _broken(f"{what} occurs for the second time in the log")
         self._used.update(values)
+
+
+def _record_of(current: RoundHistory, slot: SlotHistory) -> ReleaseRecord | None:
+    """A slot's release with what it answers, once it has an outcome."""
+    if slot.commit is None or current.beacon is None or slot.release is None or slot.outcome is None:
+        return None
+    return ReleaseRecord(
+        slot.release_index,
+        current.plan,
+        slot.commit,
+        slot.chain,
+        current.beacon,
+        slot.release,
+        slot.outcome.check,
+    )
 
 
 def _require(condition: bool, problem: str) -> None:
