@@ -39,6 +39,7 @@ from intertwine.protocols.entries import (
 from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.mechanism import GlmMechanism, ReleaseMechanism, StatisticsMechanism
 from intertwine.protocols.merkle import Tree, leaf_hash
+from intertwine.protocols.model_file import expected_model, model_metadata, parameters_marker
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, derive_beacon
 from intertwine.protocols.signing import SigningKey
@@ -180,17 +181,23 @@ class Federation:
             "quorum": 1,
             "deadline_s": 60,
             "initial": self.record.keep(parameters_to_bytes(initial)),
+            "template": self.record.keep(b"a graph around " + parameters_marker(DIMENSION) + b" and so on"),
         }
         plan = Plan(**{**values, **fields})
         self._log(PlanEntry, plan=Signed[Plan].create(plan, self.record.log_key))
         optimizer = ServerOptimizer(plan, initial)
         for number, behaviour in enumerate(script, 1):
             self._round(plan, optimizer, number, behaviour)
+        self._publish(plan, parameters_to_bytes(optimizer.published()))
+
+    def _publish(self, plan: Plan, parameters: bytes) -> None:
+        metadata = model_metadata(plan, parameters, self.record.origin)
+        model = expected_model(self.record.blobs[plan.template], parameters, metadata)
         self._log(
             Publication,
-            round=self._round_id(plan, len(script)),
-            parameters=self.record.keep(parameters_to_bytes(optimizer.published())),
-            onnx=self.record.keep(f"the ONNX file of {plan.run}".encode()),
+            round=self._round_id(plan, plan.rounds),
+            parameters=self.record.keep(parameters),
+            onnx=self.record.keep(model),
         )
 
     def _round(self, plan: Plan, optimizer: ServerOptimizer, number: int, behaviour: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from intertwine.models.registry import task as find_task
 from intertwine.protocols.aggregation import parameters_to_bytes
 from intertwine.protocols.entries import Publication, decode_entry
 from intertwine.protocols.errors import FederationError, InputError, VerificationError
+from intertwine.protocols.model_file import expected_model
 from intertwine.protocols.round import RoundId
 from intertwine.protocols.settings import write_settings
 from intertwine.protocols.signing import SigningKey
@@ -40,7 +41,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> MemoryFederation:
             time=now(),
             round=RoundId(deployment=store.deployment, run="one", task="risk", number=1),
             parameters=store.put_blob(parameters_to_bytes(parameters)),
-            onnx=store.put_blob(task.export(parameters, {})),
+            onnx=store.put_blob(expected_model(task.template(), parameters_to_bytes(parameters), {})),
         )
     )
     return federation

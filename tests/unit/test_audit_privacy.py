@@ -39,6 +39,7 @@ def plan(run: str, task: str = "risk", **changes: object) -> Plan:
         "quorum": 1,
         "deadline_s": 1,
         "initial": sha256(b"initial"),
+        "template": sha256(b"template"),
     }
     return Plan.model_validate({**values, **changes})
 

@@ -1,5 +1,7 @@
 """The three tasks on the demo's data: bounded records, gains from a run, exported models that agree."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,9 +19,11 @@ from intertwine.models.registry import TASKS, task
 from intertwine.models.risk import CONSTANT, ROW_BOUND, auc
 from intertwine.models.task import Clipping, DataBoundTask, ReleaseTask
 from intertwine.protocols.accounting import Assurance, guarantee
-from intertwine.protocols.aggregation import ServerOptimizer
+from intertwine.protocols.aggregation import ServerOptimizer, parameters_to_bytes
+from intertwine.protocols.encoding import sha256
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.mechanism import GlmMechanism, ReleaseMechanism, StatisticsMechanism
+from intertwine.protocols.model_file import expected_model, model_metadata
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import model_digest
 from intertwine.zk import glm, statistics
@@ -31,6 +35,11 @@ PARTICIPANTS = {
     "risk": ["corner-supply", "redoubt-security"],
 }
 DATA_BOUND = ["recommendation", "risk"]
+TEMPLATES = {
+    "forecast": "f6fd30b4f414db4125b0a63f0a7f91cd4336ee0273bc4c3b53a885b1e94eff61",
+    "recommendation": "03b967c280bfeb361d713d8a4cfcbac1ad1d17706a275f1947b88ec82a9e2ed4",
+    "risk": "9d9836fb7c6387815d31698e71c29102e23123a1c304bec85f7f9b077f58cb0f",
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +56,7 @@ def plan_of(name: str, **choices: Any) -> Plan:
     """The plan that the recipe makes, with some fields chosen differently."""
     definition, members = task(name), PARTICIPANTS[name]
     fields = {
-        "version": "intertwine/plan/v2",
+        "version": "intertwine/plan/v3",
         "deployment": "00" * 32,
         "run": name,
         "task": name,
@@ -59,6 +68,7 @@ def plan_of(name: str, **choices: Any) -> Plan:
         "quorum": len(members),
         "deadline_s": 60,
         "initial": "00" * 32,
+        "template": "00" * 32,
     }
     return Plan.parse(fields | recipe(name).choices() | choices)
 
@@ -314,9 +324,8 @@ def test_the_exported_model_agrees_with_torch(name: str, records: Any) -> None:
     definition, held = task(name), records(name, PARTICIPANTS[name][-1])
     shift = np.random.default_rng(5).normal(0, 0.05, definition.dimension)
     parameters = definition.initial_parameters() + shift
-    session = onnxruntime.InferenceSession(
-        definition.export(parameters, {}), providers=["CPUExecutionProvider"]
-    )
+    model = expected_model(definition.template(), parameters_to_bytes(parameters), {})
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     inputs = definition.inputs(held)
     for batch in (len(next(iter(inputs.values()))), 1):
@@ -334,25 +343,30 @@ def test_the_exported_model_agrees_with_torch(name: str, records: Any) -> None:
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_the_exported_model_is_reproducible_standard_and_labelled(name: str) -> None:
-    definition = task(name)
-    parameters = definition.initial_parameters()
-    data = definition.export(parameters, {"run": "r1", "parameters_sha256": "ab"})
-    assert data == definition.export(parameters, {"parameters_sha256": "ab", "run": "r1"})
+def test_a_template_is_the_same_in_every_process(name: str) -> None:
+    """The digests are those that plans hold: another one means another version of the task."""
+    code = f"from intertwine.models.registry import task; print(task({name!r}).template().hex())"
+    alone = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert bytes.fromhex(alone.stdout) == task(name).template()
+    assert sha256(task(name).template()) == TEMPLATES[name]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_exported_model_is_standard_and_holds_the_logged_bytes(name: str) -> None:
+    definition, plan = task(name), plan_of(name)
+    parameters = parameters_to_bytes(definition.initial_parameters())
+    labels = model_metadata(plan, parameters, "log.example")
+    data = expected_model(definition.template(), parameters, labels)
     model = onnx.load_model_from_string(data)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.SerializeToString(deterministic=True) == data
+    assert model.graph.initializer[0].raw_data == parameters
+    assert {entry.key: entry.value for entry in model.metadata_props} == labels
+    assert (model.graph.name, model.model_version) == (name, definition.version)
     assert {node.domain for node in model.graph.node} == {""}
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]
-    labels = {entry.key: entry.value for entry in model.metadata_props}
-    assert labels == {
-        "run": "r1",
-        "parameters_sha256": "ab",
-        "task": name,
-        "task_version": str(definition.version),
-    }
     for value in (*model.graph.input, *model.graph.output):
         assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
-    with pytest.raises(InputError, match="the model is"):
-        definition.export(parameters, {"task": "another"})
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -4,7 +4,7 @@ Requests and replies are bytes; the transport is somebody else's. Checks before 
 
  1 request_signature   the pinned coordinator signed the request
  2 request_round       deployment, run, task and round number fit the signed plan, and we are in it
- 3 request_task        we joined the task, and its model is the one we have installed
+ 3 request_task        we joined the task, and its model and ONNX template are those we have installed
  4 request_plan        the plan is the one under which this run began
  5 request_parameters  the attached parameters have the digest and dimension that were signed
  6 request_dataset     our enrolled records have the form that a data-bound plan asks for
@@ -203,6 +203,12 @@ class Participant:
             raise InputError(f"This participant has no data for task {plan.task!r}.")
         if plan.model != model_digest(plan.task, joined.task.dimension, joined.task.version):
             raise VerificationError("request_task", f"the plan is for another model of task {plan.task!r}.")
+        if plan.template != sha256(joined.task.template()):
+            raise VerificationError(
+                "request_task",
+                f"the plan would publish another ONNX graph than that of task {plan.task!r}.",
+                "Install the coordinator's release of intertwine.",
+            )
         first = self._ledger.first_plan(plan.run)
         if first is not None and first != plan.encode():
             raise VerificationError("request_plan", "the run began under another plan.")

@@ -18,7 +18,8 @@ class Catalogue:
     """Items in the order of the model's coordinates.
 
     words: TF-IDF vectors of the descriptions with unit norm, shape (1000, v); their inner product is the
-    cosine similarity of two items' descriptions.
+    cosine similarity of two items' descriptions. Rounded to multiples of 2^-20, so that they are the same
+    on every machine, whatever its logarithm's last bit.
     """
 
     codes: tuple[str, ...]
@@ -45,5 +46,5 @@ def _tf_idf(descriptions: tuple[str, ...]) -> NDArray[np.float64]:
         counts[row, [vocabulary[word] for word in present]] = 1.0
     weighted: NDArray[np.float64] = counts * np.log(len(descriptions) / counts.sum(axis=0))
     norms = np.linalg.norm(weighted, axis=1, keepdims=True)
-    weighted /= np.where(norms > 0, norms, 1.0)
-    return weighted
+    rounded: NDArray[np.float64] = np.rint(weighted / np.where(norms > 0, norms, 1.0) * 2.0**20) / 2.0**20
+    return rounded

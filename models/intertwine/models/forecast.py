@@ -1,6 +1,5 @@
 """Next week's units of each product, by a small LSTM. A record is a product's whole weekly series."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 from intertwine.models import clipping as clip
 from intertwine.models import lstm, series
 from intertwine.models.lstm import LSTM
-from intertwine.models.onnx_graph import Graph, model_metadata
+from intertwine.models.onnx_graph import Graph
 from intertwine.models.series import Series, Windows
 from intertwine.models.task import Arrays, Clipping, Evaluation, Parameters, Update
 
@@ -74,16 +73,16 @@ class ForecastTask:
             _wape(series.median(windows.units), windows.target),
         )
 
-    def export(self, parameters: Parameters, metadata: Mapping[str, str]) -> bytes:
+    def template(self) -> bytes:
         """ONNX: `units` (batch, 12) and `week` (batch,), the week to forecast, to `forecast` (batch,)."""
-        graph = Graph(self.name)
+        graph = Graph(self.name, self.version, self.dimension)
         units = graph.input("units", lstm.STEPS)
         level, inputs = _graph_features(graph, units, graph.input("week"))
-        output = _graph_lstm(graph, inputs, LSTM.from_vector(parameters))
+        output = _graph_lstm(graph, inputs)
         ratio = graph.node("Mul", graph.node("Exp", output), graph.constant(SHRINK))
         units_ahead = graph.node("Mul", ratio, level)
         graph.output(graph.node("Squeeze", units_ahead, graph.constant([1])), "forecast")
-        return graph.serialize(model_metadata(self.name, self.version, metadata))
+        return graph.template()
 
     def inputs(self, records: Series) -> Arrays:
         """The latest 12 weeks of every series, to forecast the week after the file's last."""
@@ -161,16 +160,16 @@ def _graph_log1p(graph: Graph, value: str) -> str:
     return graph.node("Log", graph.node("Add", value, graph.constant(1.0)))
 
 
-def _graph_lstm(graph: Graph, inputs: str, module: LSTM) -> str:
+def _graph_lstm(graph: Graph, inputs: str) -> str:
     """`LSTM.forward` unrolled, with output (batch, 1).
 
     ONNX's own LSTM operator runs in float32 only, and forecasts of thousands of units would then differ from
     torch's by more than 1e-5.
     """
-    weights = {name: value.detach().numpy() for name, value in module.named_parameters()}
-    weight_input = graph.constant(weights["weight_input"].T)
-    weight_hidden = graph.constant(weights["weight_hidden"].T)
-    projected = graph.node("Add", graph.node("MatMul", inputs, weight_input), graph.constant(weights["bias"]))
+    weights = _graph_weights(graph)
+    weight_input = graph.node("Transpose", weights["weight_input"], perm=[1, 0])
+    weight_hidden = graph.node("Transpose", weights["weight_hidden"], perm=[1, 0])
+    projected = graph.node("Add", graph.node("MatMul", inputs, weight_input), weights["bias"])
     steps = graph.nodes("Split", lstm.STEPS, projected, axis=1)
     state = cell = ""
     for step in steps:
@@ -182,5 +181,14 @@ def _graph_lstm(graph: Graph, inputs: str, module: LSTM) -> str:
         kept = graph.node("Mul", graph.node("Sigmoid", forget), cell) if cell else ""
         cell = graph.node("Add", kept, new) if kept else new
         state = graph.node("Mul", graph.node("Sigmoid", leave), graph.node("Tanh", cell))
-    head = graph.node("MatMul", state, graph.constant(weights["weight_head"][:, None]))
-    return graph.node("Add", head, graph.constant(weights["bias_head"]))
+    column = graph.node("Unsqueeze", weights["weight_head"], graph.constant([1]))
+    return graph.node("Add", graph.node("MatMul", state, column), weights["bias_head"])
+
+
+def _graph_weights(graph: Graph) -> dict[str, str]:
+    """The module's parameters by their names, in the order of `LSTM.from_vector`."""
+    weights, start = {}, 0
+    for name, value in LSTM().named_parameters():
+        weights[name] = graph.weights(start, *value.shape)
+        start += value.numel()
+    return weights

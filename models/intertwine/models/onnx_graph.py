@@ -1,6 +1,11 @@
-"""A small writer of ONNX graphs: the same calls give the same bytes, whatever the machine."""
+"""A small writer of ONNX templates: the same calls give the same bytes, whatever the machine.
 
-from collections.abc import Mapping, Sequence
+A template is a model file without metadata whose parameters are still a marker; `model_file` in protocols
+turns it into the file that is published.
+"""
+
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from intertwine.protocols.errors import InputError
+from intertwine.protocols.model_file import parameters_marker
 
 OPSET = 17
 IR_VERSION = 8
@@ -28,12 +33,16 @@ class Graph:
     """Collects nodes and constants; names of values are handed out in order.
 
     Arithmetic is float64: the models are small, and torch and ONNX Runtime then agree far below 1e-5
-    in any unit.
+    in any unit. All that a run learns is one initializer, `parameters`, whose bytes are those in the log.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, version: int, dimension: int) -> None:
+        """name, version: the task's, which become the graph's name and the file's model_version."""
         self._name = name
+        self._version = version
         self._nodes: list[onnx.NodeProto] = []
+        marker = np.frombuffer(parameters_marker(dimension), dtype="<f8")
+        self._parameters = numpy_helper.from_array(marker, "parameters")
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
@@ -56,6 +65,12 @@ class Graph:
         self._constants.append(numpy_helper.from_array(values, name))
         return name
 
+    def weights(self, start: int, *shape: int) -> str:
+        """The parameters from `start` on, as many as fill an array of this shape, in row-major order."""
+        first, end = self.constant([start]), self.constant([start + math.prod(shape)])
+        part = self.node("Slice", self._parameters.name, first, end, self.constant([0]))
+        return self.node("Reshape", part, self.constant(shape))
+
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add a node with one output and return that output's name."""
         return self.nodes(operator, 1, *inputs, **attributes)[0]
@@ -66,16 +81,17 @@ class Graph:
         self._nodes.append(helper.make_node(operator, list(inputs), names, **attributes))
         return names
 
-    def serialize(self, metadata: Mapping[str, str]) -> bytes:
-        """The finished, checked model with its `metadata_props` in the order of their keys."""
-        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, self._constants)
+    def template(self) -> bytes:
+        """The finished, checked template."""
+        initializers = [self._parameters, *self._constants]
+        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, initializers)
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="intertwine",
+            model_version=self._version,
         )
-        helper.set_model_props(model, {key: metadata[key] for key in sorted(metadata)})
         onnx.checker.check_model(model, full_check=True)
         data: bytes = model.SerializeToString(deterministic=True)
         return data
@@ -83,12 +99,3 @@ class Graph:
 
 def _value(name: str, shape: Sequence[int], dtype: type[np.generic]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, _TYPES[np.dtype(dtype)], ["batch", *shape])
-
-
-def model_metadata(task: str, version: int, metadata: Mapping[str, str]) -> dict[str, str]:
-    """The caller's metadata with the task's name and version; InputError if they contradict the caller's."""
-    ours = {"task": task, "task_version": str(version)}
-    for key, value in ours.items():
-        if metadata.get(key, value) != value:
-            raise InputError(f"The metadata say {key} {metadata[key]}, the model is {value}.")
-    return {**metadata, **ours}

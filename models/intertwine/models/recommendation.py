@@ -5,7 +5,6 @@ enrolled baskets gives. The local part is the participant's own item-to-item mod
 participant and enters the exported graph as an input.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from intertwine.models import baskets as data
 from intertwine.models import clipping as clip
 from intertwine.models.baskets import Baskets
 from intertwine.models.catalogue import ITEMS, catalogue
-from intertwine.models.onnx_graph import DOUBLE, Graph, model_metadata
+from intertwine.models.onnx_graph import DOUBLE, Graph
 from intertwine.models.recipes import RECIPES
 from intertwine.models.task import Arrays, Evaluation, Features, Parameters
 from intertwine.protocols.mechanism import Entries, Label
@@ -86,26 +85,24 @@ class RecommendationTask:
             return Evaluation(0.0, 0.0, 0.0)
         return Evaluation(float(np.mean(losses)), float(np.mean(hits)), float(np.mean(own_hits)))
 
-    def export(self, parameters: Parameters, metadata: Mapping[str, str]) -> bytes:
+    def template(self) -> bytes:
         """ONNX: `basket` and `local_scores`, (batch, 1000), to `scores` and `items`, ranked, (batch, 1000).
 
         Items are positions in the catalogue, best first; what the basket holds already is not left out.
         """
-        graph = Graph(self.name)
+        graph = Graph(self.name, self.version, self.dimension)
         basket = graph.input("basket", ITEMS)
         local = graph.input("local_scores", ITEMS)
         words = _graph_words(graph)
         profile = graph.node("MatMul", basket, words)
         likeness = graph.node("MatMul", profile, graph.node("Transpose", words, perm=[1, 0]))
-        shared = graph.node(
-            "Add", _graph_standardise(graph, likeness), graph.constant(popularity(parameters))
-        )
+        shared = graph.node("Add", _graph_standardise(graph, likeness), _graph_popularity(graph))
         scores = graph.node("Add", shared, local)
         steps = graph.node("Round", graph.node("Mul", scores, graph.constant(_RANK_STEPS)))
         ranked = graph.nodes("TopK", 2, steps, graph.constant([ITEMS]), axis=1)[1]
         graph.output(scores, "scores", ITEMS)
         graph.output(ranked, "items", ITEMS, dtype=np.int64)
-        return graph.serialize(model_metadata(self.name, self.version, metadata))
+        return graph.template()
 
     def inputs(self, records: Baskets) -> Arrays:
         """Every customer's whole basket and the participant's own scores for it."""
@@ -159,6 +156,12 @@ def _graph_standardise(graph: Graph, scores: str) -> str:
     square = graph.node("Mul", centred, centred)
     deviation = graph.node("Sqrt", graph.node("ReduceMean", square, axes=[1], keepdims=1))
     return graph.node("Div", centred, graph.node("Add", deviation, graph.constant(_TINY)))
+
+
+def _graph_popularity(graph: Graph) -> str:
+    """`popularity`, as (1, 1000)."""
+    logs = graph.node("Log", graph.node("Max", graph.weights(0, 1, ITEMS), graph.constant(FLOOR)))
+    return graph.node("Mul", _graph_standardise(graph, logs), graph.constant(POPULARITY_WEIGHT))
 
 
 def _graph_words(graph: Graph) -> str:

@@ -1,6 +1,5 @@
 """How likely a vulnerability is to be exploited. A record is a vulnerability."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from intertwine.models import clipping as clip
 from intertwine.models import vulnerability
-from intertwine.models.onnx_graph import Graph, model_metadata
+from intertwine.models.onnx_graph import Graph
 from intertwine.models.task import Arrays, Evaluation, Features, Labels, Parameters
 from intertwine.models.vulnerability import Vulnerabilities
 from intertwine.models.whitening import Whitening, simulated_whitening
@@ -74,18 +73,20 @@ class RiskTask:
         loss = -np.log(np.maximum(likelihood, 1e-12)).mean() if len(label) else 0.0
         return Evaluation(float(loss), auc(probability, label), auc(records.score[records.test], label))
 
-    def export(self, parameters: Parameters, metadata: Mapping[str, str]) -> bytes:
+    def template(self) -> bytes:
         """ONNX: `features` (batch, 56), in the order of `vulnerability.FEATURES`, to `risk` (batch,)."""
-        graph = Graph(self.name)
+        graph = Graph(self.name, self.version, self.dimension)
         features = graph.input("features", len(vulnerability.FEATURES))
         centred = graph.node("Sub", features, graph.constant(self._whitening.mean))
         whitened = graph.node("MatMul", centred, graph.constant(self._whitening.matrix))
         norm = graph.node("ReduceL2", whitened, axes=[1], keepdims=1)
         clipped = graph.node("Div", whitened, graph.node("Max", norm, graph.constant(1.0)))
-        weights, intercept = _logistic(parameters)
-        margin = graph.node("MatMul", clipped, graph.constant(weights))
-        graph.output(graph.node("Sigmoid", graph.node("Add", margin, graph.constant(intercept))), "risk")
-        return graph.serialize(model_metadata(self.name, self.version, metadata))
+        columns = len(vulnerability.FEATURES)
+        weights = graph.node("Mul", graph.weights(0, columns), graph.constant(SIDE / ROW_BOUND))
+        intercept = graph.node("Mul", graph.weights(columns, 1), graph.constant(CONSTANT / ROW_BOUND))
+        margin = graph.node("Add", graph.node("MatMul", clipped, weights), intercept)
+        graph.output(graph.node("Sigmoid", margin), "risk")
+        return graph.template()
 
     def inputs(self, records: Vulnerabilities) -> Arrays:
         """The features of every row."""

@@ -1,6 +1,5 @@
 """What a task is: the one interface between a model and the federation around it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -86,10 +85,11 @@ class Task(Protocol[Records]):
         """Loss, metric and baseline on the records' held-out part, which training never sees."""
         ...
 
-    def export(self, parameters: Parameters, metadata: Mapping[str, str]) -> bytes:
-        """The model as ONNX: dynamic batch, standard operators, equal bytes for equal arguments.
+    def template(self) -> bytes:
+        """The model as ONNX, with a marker for its parameters: dynamic batch, standard operators.
 
-        metadata: written into the model's `metadata_props` beside the task's own name.
+        The same bytes on every machine: a plan names their digest, and agents compare it with their own.
+        `protocols.model_file.expected_model` makes the model of some parameters from it.
         """
         ...
 

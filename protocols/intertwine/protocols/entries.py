@@ -109,7 +109,7 @@ class ModelEntry(Document):
 
 
 class Publication(Document):
-    """A run ended: its published parameters and the digest of their ONNX file."""
+    """A run ended: its published parameters and the digest of the model file that follows from them."""
 
     type: Literal["publication"] = "publication"
     time: Timestamp
@@ -157,11 +157,11 @@ def decode_entry(data: bytes) -> Entry:
 
 
 def blobs_of(entry: Entry) -> list[str]:
-    """Digests of the files that an entry names: commitments, parameters, updates, proofs, models."""
+    """Digests of the files that an entry names: commitments, parameters, templates, updates, proofs, models."""
     if isinstance(entry, DatasetEntry):
         return [digest for page in entry.dataset.body.pages for digest in (page.commitments, page.proof)]
     if isinstance(entry, PlanEntry):
-        return [entry.plan.body.initial]
+        return [entry.plan.body.initial, entry.plan.body.template]
     if isinstance(entry, ReleaseEntry):
         return [entry.release.body.update, entry.release.body.proof]
     if isinstance(entry, ModelEntry):

@@ -27,9 +27,12 @@ class Plan(Document):
     of u is record_norm / record_bound. The bound is attested if the mechanism is a release, and otherwise
     proven, and then fixed by the mechanism. For a glm, record_norm bounds a record's features: its u is
     in units of the mechanism's residual_norm.
+
+    initial, template: SHA-256 of the parameters that round 1 starts from, and of the task's ONNX template,
+    which together with the published parameters is the published model file (see `model_file`).
     """
 
-    version: Literal["intertwine/plan/v2"] = "intertwine/plan/v2"
+    version: Literal["intertwine/plan/v3"] = "intertwine/plan/v3"
     deployment: Hex32
     run: Name
     task: Name
@@ -51,6 +54,7 @@ class Plan(Document):
     quorum: Annotated[int, Field(ge=1)]
     deadline_s: Annotated[int, Field(ge=1, le=86_400)]
     initial: Hex32
+    template: Hex32
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

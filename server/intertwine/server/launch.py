@@ -42,7 +42,7 @@ def build_plan(store: Store, task: str, run: str, choices: Mapping[str, Any]) ->
     """
     definition = find_task(task)
     derived = {
-        "version": "intertwine/plan/v2",
+        "version": "intertwine/plan/v3",
         "deployment": store.deployment,
         "run": run,
         "task": task,
@@ -51,6 +51,7 @@ def build_plan(store: Store, task: str, run: str, choices: Mapping[str, Any]) ->
         "adjacency": "zero-out",
         "beacon": "M1",
         "initial": store.put_blob(parameters_to_bytes(definition.initial_parameters())),
+        "template": store.put_blob(definition.template()),
     }
     for field in derived.keys() & choices.keys():
         if choices[field] != derived[field]:

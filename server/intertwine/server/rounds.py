@@ -15,7 +15,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from intertwine.models.registry import task as find_task
 from intertwine.protocols.aggregation import (
     ServerOptimizer,
     aggregate,
@@ -38,6 +37,7 @@ from intertwine.protocols.entries import (
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, IntertwineError, VerificationError
 from intertwine.protocols.mechanism import ReleaseMechanism
+from intertwine.protocols.model_file import expected_model, model_metadata
 from intertwine.protocols.plan import MAX_DIMENSION, Plan
 from intertwine.protocols.round import (
     Commit,
@@ -109,7 +109,6 @@ class RunDriver:
         self._key = key
         self._plan = plan
         self._transport = transport
-        self._task = find_task(plan.task)
         initial = parameters_from_bytes(store.blob(plan.initial), plan.dimension)
         self._optimizer = ServerOptimizer(plan, initial)
 
@@ -294,20 +293,14 @@ class RunDriver:
         plan = self._plan
         identity = RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=plan.rounds)
         parameters = parameters_to_bytes(self._optimizer.published())
-        metadata = {
-            "run": plan.run,
-            "plan_sha256": plan.digest(),
-            "rounds": str(plan.rounds),
-            "parameters_sha256": sha256(parameters),
-            "log_origin": self._store.origin,
-        }
-        onnx = self._task.export(self._optimizer.published(), metadata)
+        metadata = model_metadata(plan, parameters, self._store.origin)
+        model = expected_model(self._store.blob(plan.template), parameters, metadata)
         self._store.record(
             Publication(
                 time=now(),
                 round=identity,
                 parameters=self._store.put_blob(parameters),
-                onnx=self._store.put_blob(onnx),
+                onnx=self._store.put_blob(model),
             )
         )
 

@@ -1,0 +1,101 @@
+"""The published model file, as a function of logged bytes alone.
+
+A task's *template* is its ONNX file without metadata and with a marker where the parameters belong. The
+published file is the template with the marker replaced by the bytes of the published parameters, and with
+metadata behind it. So whoever has the log recomputes the file byte by byte, without an ONNX library.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from intertwine.protocols.encoding import sha256
+from intertwine.protocols.errors import VerificationError
+from intertwine.protocols.plan import MAX_DIMENSION, Plan
+
+MAX_MODEL_BYTES = 32 << 20
+MAX_METADATA_BYTES = 16 << 10
+_TAG = b"intertwine/onnx-template/1"
+_FRACTION_BITS = 52
+_ONE = 0x3FF << _FRACTION_BITS
+# Protocol Buffers' tags, field number and wire type 2: ModelProto.metadata_props, its entries' key and value.
+_METADATA_PROPS, _KEY, _VALUE = 0x72, 0x0A, 0x12
+
+
+def parameters_marker(dimension: int) -> bytes:
+    """What stands for the parameters in a template: `dimension` little-endian float64 in [1, 2).
+
+    Their fraction bits are the upper 52 of each 64 that SHAKE256 gives, so that no other part of a file equals
+    the marker by chance. dimension: from 1 to MAX_DIMENSION; VerificationError `model_file` otherwise.
+    """
+    if not 1 <= dimension <= MAX_DIMENSION:
+        raise _broken(f"a model cannot have {dimension} parameters")
+    stream = hashlib.shake_256(_TAG + dimension.to_bytes(8, "little")).digest(8 * dimension)
+    fractions = np.frombuffer(stream, dtype="<u8") >> np.uint64(64 - _FRACTION_BITS)
+    return (fractions | np.uint64(_ONE)).astype("<u8").tobytes()
+
+
+def expected_model(template: bytes, parameters: bytes, metadata: Mapping[str, str]) -> bytes:
+    """The one model file that a template, published parameters and metadata make.
+
+    parameters: little-endian float64, as `aggregation.parameters_to_bytes` writes them. metadata: become the
+    file's `metadata_props`, in the order of their keys. VerificationError `model_file` if the template does
+    not have the marker of that many parameters exactly once, or is larger than MAX_MODEL_BYTES.
+    """
+    if len(template) > MAX_MODEL_BYTES:
+        raise _broken(f"a template of {len(template)} bytes is larger than {MAX_MODEL_BYTES}")
+    if len(parameters) % 8:
+        raise _broken(f"{len(parameters)} bytes are not a whole number of parameters")
+    marker = parameters_marker(len(parameters) // 8)
+    start = template.find(marker)
+    if start < 0:
+        raise _broken(f"the template has no place for {len(parameters) // 8} parameters")
+    end = start + len(marker)
+    # Any later occurrence counts, one that overlaps the first included.
+    if template.find(marker, start + 1) >= 0:
+        raise _broken("the template has more than one place for the parameters")
+    return template[:start] + parameters + template[end:] + _metadata_props(metadata)
+
+
+def model_metadata(plan: Plan, parameters: bytes, origin: str) -> dict[str, str]:
+    """The metadata of a plan's published file; parameters: the published bytes; origin: the log's."""
+    return {
+        "log_origin": origin,
+        "model": plan.model,
+        "parameters_sha256": sha256(parameters),
+        "plan_sha256": plan.digest(),
+        "rounds": str(plan.rounds),
+        "run": plan.run,
+        "task": plan.task,
+    }
+
+
+def _metadata_props(metadata: Mapping[str, str]) -> bytes:
+    """The field `metadata_props` of ONNX's ModelProto, one StringStringEntryProto a key, sorted."""
+    entries = (
+        _field(_KEY, key.encode()) + _field(_VALUE, metadata[key].encode()) for key in sorted(metadata)
+    )
+    data = b"".join(_field(_METADATA_PROPS, entry) for entry in entries)
+    if len(data) > MAX_METADATA_BYTES:
+        raise _broken(f"metadata of {len(data)} bytes are larger than {MAX_METADATA_BYTES}")
+    return data
+
+
+def _field(tag: int, content: bytes) -> bytes:
+    """A length-delimited field of a Protocol Buffers message."""
+    return bytes([tag]) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; the top bit says that more follow."""
+    data = bytearray()
+    while value > 0x7F:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    data.append(value)
+    return bytes(data)
+
+
+def _broken(problem: str) -> VerificationError:
+    return VerificationError("model_file", f"{problem}.")
