@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from deploy.bench.cases import CASES, Case, Row
+from deploy.bench.process import measured
 
 BUDGET_S = 5.0
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def main() -> int:
@@ -58,16 +57,7 @@ def _measure(case: Case, cache: Path, budget: float, progress: Progress) -> Row:
     """The row of a case from a process of its own; CalledProcessError if that fails."""
     shown = progress.add_task(case.title, total=1.0)
     arguments = (json.dumps(asdict(case)), str(budget), str(cache))
-    command = [sys.executable, "-m", "deploy.bench.measure", *arguments]
-    row: Row | None = None
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD) as process:  # noqa: S603
-        for line in process.stdout or ():
-            message = json.loads(line)
-            row = message.get("row", row)
-            _show(case, message, shown, progress)
-    if process.returncode or row is None:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return row
+    return measured("deploy.bench.measure", arguments, lambda message: _show(case, message, shown, progress))
 
 
 def _show(case: Case, message: Row, shown: TaskID, progress: Progress) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from deploy.bench.cases import SIGMAS, Case, Row
+from deploy.bench.process import say
 from deploy.bench.subjects import Subject, subject
 from intertwine.protocols.files import write_atomic
 from intertwine.zk import proof_file, reference_string
@@ -46,8 +47,8 @@ class Cost:
 def main(arguments: Sequence[str]) -> int:
     """Measure the case and print its row."""
     case, budget, cache = Case(**json.loads(arguments[0])), float(arguments[1]), Path(arguments[2])
-    row = measure(case, budget, cache, lambda doing, done: _say({"doing": doing, "done": done}))
-    _say({"row": row})
+    row = measure(case, budget, cache, lambda doing, done: say({"doing": doing, "done": done}))
+    say({"row": row})
     return 0
 
 
@@ -166,10 +167,6 @@ def _cached(chosen: Subject, cache: Path) -> bytes:
         cache.mkdir(parents=True, exist_ok=True)
         write_atomic(path, chosen.prove(lambda fraction: None))
     return path.read_bytes()
-
-
-def _say(message: Row) -> None:
-    print(json.dumps(message), flush=True)
 
 
 if __name__ == "__main__":

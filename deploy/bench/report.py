@@ -3,8 +3,7 @@
 The page is one file without scripts or addresses, made from the rows of proofs.json alone.
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from markupsafe import Markup
 from rich.table import Table
 
 from deploy.bench.cases import Case, Row
+from deploy.bench.chart import Bar, Group, draw
 
 FIGURES = {
     "prove_cpu_s": "prove, CPU",
@@ -25,9 +25,6 @@ FIGURES = {
     "training_cpu_s": "training, CPU",
 }
 """What to call each figure, in the order of the columns."""
-
-WIDTH, LABEL, NOTE, LINE = 720, 210, 120, 44
-"""Of the picture, its labels, the room for numbers after a bar, and the height of one case."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +64,19 @@ def table(rows: Sequence[Row]) -> Table:
     return shown
 
 
-def render(rows: Sequence[Row]) -> str:
-    """The page."""
+def render_page(template: str, **values: object) -> str:
+    """A page of this folder, all of whose values must be given."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined
     )
+    return environment.get_template(template).render(**values)
+
+
+def render(rows: Sequence[Row]) -> str:
+    """The page."""
     loads = [row["load_before"] for row in rows]
-    return environment.get_template("page.html").render(
+    return render_page(
+        "page.html",
         figures=FIGURES,
         cases=[
             {
@@ -100,6 +103,8 @@ def amount(key: str, value: float | None) -> str:
         return "–"
     if key.endswith("_mb"):
         return f"{value:,.0f} MB"
+    if key.endswith("_us"):
+        return f"{value:,.1f} µs" if value < 10_000 else amount("_s", value / 1e6)
     if key.endswith("_bytes"):
         return f"{value / 1000:,.1f} kB"
     if value >= 1:
@@ -115,50 +120,21 @@ def _judged(row: Row, key: str) -> str:
 
 
 def _picture(rows: Sequence[Row]) -> Markup:
-    """Two bars a case, proving above training, on a logarithmic axis, with a mark at the goal."""
-    values = [row[key] for row in rows for key in ("prove_cpu_s", "training_cpu_s") if row[key]]
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)) + 1e-9)
-    bottom = LINE * len(rows) + 8
-
-    def place(seconds: float) -> float:
-        share = (math.log10(seconds) - low) / max(1, high - low)
-        return LABEL + max(0.0, share) * (WIDTH - LABEL - NOTE)
-
-    parts = [_tick(10.0**power, place(10.0**power), bottom) for power in range(low, high + 1)]
-    for index, row in enumerate(rows):
-        parts += _bars(row, LINE * index + 10, place)
+    """Two bars a case, proving above training, with a mark at the goal."""
+    groups = [
+        Group(
+            title(row),
+            [
+                Bar(kind, row[key], amount(key, row[key]), row["goals"].get(key))
+                for key, kind in (("prove_cpu_s", "prove"), ("training_cpu_s", "train"))
+                if row[key] is not None
+            ],
+        )
+        for row in rows
+    ]
     alternative = "; ".join(
         f"{title(row)}: proving {amount('_s', row['prove_cpu_s'])}, "
         f"training {amount('_s', row['training_cpu_s'])}"
         for row in rows
     )
-    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="CPU time. {}.">{}</svg>').format(
-        WIDTH, bottom + 24, alternative, Markup("").join(parts)
-    )
-
-
-def _bars(row: Row, top: float, place: Callable[[float], float]) -> Iterator[Markup]:
-    yield _text(LABEL - 10, top + 17, title(row), "name", "end")
-    for offset, height, key, kind in ((0, 15, "prove_cpu_s", "prove"), (17, 9, "training_cpu_s", "train")):
-        if row[key] is None:
-            continue
-        end = place(row[key])
-        bar = Markup('<rect class="{}" x="{}" y="{:.0f}" width="{:.1f}" height="{}" rx="2"/>')
-        yield bar.format(kind, LABEL, top + offset, max(1.0, end - LABEL), height)
-        if key in row["goals"]:
-            goal = place(row["goals"][key])
-            mark = Markup('<line class="goal" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.0f}" y2="{2:.0f}"/>')
-            yield mark.format(goal, top - 4, top + 19)
-            end = max(end, goal)
-        yield _text(end + 8, top + offset + height - 2, amount(key, row[key]), f"value {kind}", "start")
-
-
-def _tick(seconds: float, x: float, bottom: float) -> Markup:
-    line = Markup('<line class="grid" x1="{0:.1f}" x2="{0:.1f}" y1="0" y2="{1:.0f}"/>').format(x, bottom)
-    text = f"{seconds:g} s" if seconds >= 1 else f"{seconds * 1000:g} ms"
-    return line + _text(x, bottom + 17, text, "axis", "middle")
-
-
-def _text(x: float, y: float, text: str, kind: str, anchor: str) -> Markup:
-    pattern = Markup('<text class="{}" x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
-    return pattern.format(kind, x, y, anchor, text)
+    return draw(groups, f"CPU time. {alternative}.")
