@@ -9,14 +9,16 @@ BASE64(ROOT)
 
 import base64
 import binascii
-import hashlib
 from dataclasses import dataclass
+from typing import Self
 
-from intertwine.protocols.errors import VerificationError
+from intertwine.protocols.errors import InputError, VerificationError
+from intertwine.protocols.merkle import HASH_BYTES
+from intertwine.protocols.note import CHECKPOINT_KEY, NoteSignature, SignedNote, VerifierKey
 from intertwine.protocols.signing import SigningKey, verify_raw
 
 MAX_CHECKPOINT_BYTES = 4096
-_ED25519 = b"\x01"
+_MAX_SIZE = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -27,55 +29,70 @@ class Checkpoint:
     size: int
     root: bytes
 
+    @classmethod
+    def parse(cls, body: str) -> Self:
+        """Read the three lines; InputError unless they are in canonical form."""
+        try:
+            origin, size, root, rest = body.split("\n")
+            found = cls(origin, int(size), base64.b64decode(root, validate=True))
+        except (ValueError, binascii.Error) as error:
+            raise _malformed() from error
+        if rest or not 0 <= found.size <= _MAX_SIZE or len(found.root) != HASH_BYTES or found.body() != body:
+            raise _malformed()
+        return found
+
     def body(self) -> str:
         """The three lines that are signed."""
         return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
 
 
+def log_verifier(public: str) -> VerifierKey:
+    """The key of the log that this public key (64 hexadecimal digits) signs, with the log's name."""
+    return VerifierKey(f"intertwine/{public[:16]}", CHECKPOINT_KEY, public)
+
+
 def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
     """The signed note."""
-    return _note(
-        checkpoint, _key_id(checkpoint.origin, key.public) + key.sign_raw(checkpoint.body().encode())
-    )
+    verifier = VerifierKey(checkpoint.origin, CHECKPOINT_KEY, key.public)
+    signature = key.sign_raw(checkpoint.body().encode())
+    line = NoteSignature(checkpoint.origin, verifier.identifier, signature)
+    return SignedNote(checkpoint.body(), (line,)).encode()
 
 
 def open_checkpoint(note: str, origin: str, public: str) -> Checkpoint:
-    """Check a signed note against the log's name and key.
+    """Check a note that the log alone has signed against the log's name and key.
 
     VerificationError `checkpoint_signature` if it is malformed, of another log, or wrongly signed.
     """
-    if len(note.encode()) > MAX_CHECKPOINT_BYTES:
-        raise _refused("it is too long")
-    body, _, signatures = note.partition("\n\n")
     try:
-        name, size_text, root_text = body.split("\n")
-        checkpoint = Checkpoint(name, int(size_text), base64.b64decode(root_text, validate=True))
-        prefix, signer, encoded = signatures.rstrip("\n").split(" ")
-        signature = base64.b64decode(encoded, validate=True)
-    except (ValueError, binascii.Error) as error:
+        signed = SignedNote.parse(note, MAX_CHECKPOINT_BYTES)
+    except InputError as error:
         raise _refused("it is not a signed note") from error
-    if (
-        prefix != "—"
-        or len(checkpoint.root) != 32
-        or checkpoint.size < 0
-        or _note(checkpoint, signature) != note
-    ):
-        raise _refused("it is not in canonical form")
-    if name != origin or signer != origin or signature[:4] != _key_id(origin, public):
-        raise _refused(f"it is not of the log {origin!r} under the expected key")
+    if len(signed.signatures) != 1:
+        raise _refused("it has more than the log's own signature")
+    return verified_checkpoint(signed, VerifierKey(origin, CHECKPOINT_KEY, public))
+
+
+def verified_checkpoint(signed: SignedNote, log: VerifierKey) -> Checkpoint:
+    """The checkpoint of a note, whoever else has signed it.
+
+    VerificationError `checkpoint_signature` if it is malformed, of another log, or wrongly signed by that.
+    """
     try:
-        verify_raw(public, checkpoint.body().encode(), signature[4:])
+        checkpoint, signature = Checkpoint.parse(signed.text), signed.by(log)
+    except InputError as error:
+        raise _refused("it is not in canonical form") from error
+    if checkpoint.origin != log.name or signature is None:
+        raise _refused(f"it is not of the log {log.name!r} under the expected key")
+    try:
+        verify_raw(log.public, signed.text.encode(), signature)
     except VerificationError as error:
         raise _refused("its signature is wrong") from error
     return checkpoint
 
 
-def _note(checkpoint: Checkpoint, signature: bytes) -> str:
-    return f"{checkpoint.body()}\n— {checkpoint.origin} {base64.b64encode(signature).decode()}\n"
-
-
-def _key_id(name: str, public: str) -> bytes:
-    return hashlib.sha256(name.encode() + b"\n" + _ED25519 + bytes.fromhex(public)).digest()[:4]
+def _malformed() -> InputError:
+    return InputError("This is not a checkpoint.", "It has three lines: origin, size and root.")
 
 
 def _refused(reason: str) -> VerificationError:
