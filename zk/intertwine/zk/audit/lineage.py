@@ -100,13 +100,16 @@ def compose(
     signatures: Signatures,
     proven: Collection[int] | None,
     independent: bool,
+    checked: Collection[str] | None = None,
 ) -> Report:
     """The report of a log whose entries went, in order, to both `history` and `chronicle`.
 
     checkpoint: over all of them. proven: positions of the releases whose proofs the auditor found valid, None
-    if it has verified none; independent: whether the second verifier checked them as well.
+    if it has verified none; independent: whether the second verifier checked them as well. checked: the runs
+    whose proofs and models it has looked at, None for all.
     """
-    runs = tuple(_run(run, chronicle, proven) for run in history.runs.values())
+    scope = history.runs.keys() if checked is None else checked
+    runs = tuple(_run(run, chronicle, proven, name in scope) for name, run in history.runs.items())
     first = min(chronicle.first_time, chronicle.last_time)
     return Report(
         scope=Scope(
@@ -171,11 +174,12 @@ def _statements(history: History) -> Iterator[StatementReport]:
         yield StatementReport(statement, tuple(names), summary.title, summary.proven, summary.not_proven)
 
 
-def _run(run: RunHistory, chronicle: Chronicle, proven: Collection[int] | None) -> RunReport:
+def _run(run: RunHistory, chronicle: Chronicle, proven: Collection[int] | None, checked: bool) -> RunReport:
     plan = run.plan
     return RunReport(
         name=plan.run,
         task=plan.task,
+        checked=checked,
         statement=plan.mechanism.statement,
         model=plan.model,
         plan=plan.digest(),
@@ -190,7 +194,7 @@ def _run(run: RunHistory, chronicle: Chronicle, proven: Collection[int] | None) 
         adjacency=plan.adjacency,
         beacon_mode=plan.beacon,
         initial=plan.initial,
-        rounds=tuple(_round(current, chronicle, proven) for current in run.rounds),
+        rounds=tuple(_round(current, chronicle, proven if checked else None) for current in run.rounds),
         publication=_publication(run, chronicle),
     )
 

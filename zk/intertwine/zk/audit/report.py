@@ -167,12 +167,14 @@ class PublicationReport:
 class RunReport:
     """A run: what its plan fixed in advance, its rounds, and what it published.
 
-    model: digest that names the task's model; plan: of the signed plan's body; sigma, record_bound: in
-    integer units; initial: digest of the first parameters.
+    checked: whether its proofs and models were verified; of others only the log was. model: digest that names
+    the task's model; plan: of the signed plan's body; sigma, record_bound: in integer units; initial: digest
+    of the first parameters.
     """
 
     name: str
     task: str
+    checked: bool
     statement: str
     model: str
     plan: str
