@@ -34,17 +34,21 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> MemoryFederation:
     path.write_text(portfolio("alder", 200, seed=4))
     federation = MemoryFederation(root)
     federation.add("first", {"risk": path})
-    task, store = find_task("risk"), federation.store
-    parameters = task.initial_parameters()
+    parameters = parameters_to_bytes(find_task("risk").initial_parameters())
+    publish(federation.store, parameters, expected_model(find_task("risk").template(), parameters, {}))
+    return federation
+
+
+def publish(store: Store, parameters: bytes, model: bytes) -> None:
+    """Log a risk model, whatever it is."""
     store.record(
         Publication(
             time=now(),
             round=RoundId(deployment=store.deployment, run="one", task="risk", number=1),
-            parameters=store.put_blob(parameters_to_bytes(parameters)),
-            onnx=store.put_blob(expected_model(task.template(), parameters_to_bytes(parameters), {})),
+            parameters=store.put_blob(parameters),
+            onnx=store.put_blob(model),
         )
     )
-    return federation
 
 
 @pytest.fixture
@@ -123,6 +127,20 @@ def test_an_altered_model_file_is_not_kept(agent: AgentHome, federation: MemoryF
     with pytest.raises(VerificationError, match="model_digest"):
         predict(agent, "risk")
     assert list(agent.models.iterdir()) == []
+
+
+def test_a_logged_model_that_is_not_the_tasks_graph_is_not_kept(
+    agent: AgentHome, federation: MemoryFederation
+) -> None:
+    """Protocol Buffers merge what is appended: a second graph behind the first would add to it."""
+    template = find_task("risk").template()
+    parameters = parameters_to_bytes(find_task("risk").initial_parameters())
+    whole = expected_model(template, parameters, {})
+    for parts in ((parameters, whole + template), (bytes(len(parameters)), whole)):
+        publish(federation.store, *parts)
+        with pytest.raises(VerificationError, match="model_file"):
+            predict(agent, "risk")
+        assert list(agent.models.iterdir()) == []
 
 
 def test_a_damaged_local_copy_is_fetched_again(agent: AgentHome) -> None:

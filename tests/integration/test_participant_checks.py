@@ -193,6 +193,10 @@ def _other_model(plan: Plan) -> Plan:
     return plan.model_copy(update={"model": "0" * 64})
 
 
+def _other_template(plan: Plan) -> Plan:
+    return plan.model_copy(update={"template": "0" * 64})
+
+
 def _other_deployment(plan: Plan) -> Plan:
     return plan.model_copy(update={"deployment": "0" * 64})
 
@@ -209,6 +213,7 @@ def _task_we_did_not_join(plan: Plan) -> Plan:
     ("change", "check"),
     [
         (_other_model, "request_task"),
+        (_other_template, "another ONNX graph"),
         (_other_deployment, "request_round"),
         (_without_us, "request_round"),
         (_task_we_did_not_join, "forecast"),

@@ -6,7 +6,7 @@ metadata behind it. So whoever has the log recomputes the file byte by byte, wit
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -26,8 +26,8 @@ _METADATA_PROPS, _KEY, _VALUE = 0x72, 0x0A, 0x12
 def parameters_marker(dimension: int) -> bytes:
     """What stands for the parameters in a template: `dimension` little-endian float64 in [1, 2).
 
-    Their fraction bits are the upper 52 of each 64 that SHAKE256 gives, so that no other part of a file equals
-    the marker by chance. dimension: from 1 to MAX_DIMENSION; VerificationError `model_file` otherwise.
+    Their fraction bits are the upper 52 of each 64 bits of a SHAKE256 stream, so that no other part of a file
+    equals the marker by chance. dimension: from 1 to MAX_DIMENSION; VerificationError `model_file` otherwise.
     """
     if not 1 <= dimension <= MAX_DIMENSION:
         raise _broken(f"a model cannot have {dimension} parameters")
@@ -43,19 +43,27 @@ def expected_model(template: bytes, parameters: bytes, metadata: Mapping[str, st
     file's `metadata_props`, in the order of their keys. VerificationError `model_file` if the template does
     not have the marker of that many parameters exactly once, or is larger than MAX_MODEL_BYTES.
     """
-    if len(template) > MAX_MODEL_BYTES:
-        raise _broken(f"a template of {len(template)} bytes is larger than {MAX_MODEL_BYTES}")
     if len(parameters) % 8:
         raise _broken(f"{len(parameters)} bytes are not a whole number of parameters")
-    marker = parameters_marker(len(parameters) // 8)
-    start = template.find(marker)
-    if start < 0:
-        raise _broken(f"the template has no place for {len(parameters) // 8} parameters")
-    end = start + len(marker)
-    # Any later occurrence counts, one that overlaps the first included.
-    if template.find(marker, start + 1) >= 0:
-        raise _broken("the template has more than one place for the parameters")
-    return template[:start] + parameters + template[end:] + _metadata_props(metadata)
+    start = _place(template, len(parameters) // 8)
+    graph = template[:start] + parameters + template[start + len(parameters) :]
+    return graph + _metadata_props(metadata)
+
+
+def split_model(model: bytes, template: bytes, dimension: int) -> tuple[bytes, dict[str, str]]:
+    """The inverse of `expected_model`: the parameters and metadata that a file was made from.
+
+    VerificationError `model_file` if it was not made from this template and that many parameters.
+    """
+    start = _place(template, dimension)
+    parameters, props = model[start : start + 8 * dimension], model[len(template) :]
+    try:
+        metadata = dict([part.decode() for part in _contents(entry)] for entry in _contents(props))
+    except (IndexError, ValueError) as error:
+        raise _broken("the file does not end with metadata") from error
+    if expected_model(template, parameters, metadata) != model:
+        raise _broken("the file was not made from this template")
+    return parameters, metadata
 
 
 def model_metadata(plan: Plan, parameters: bytes, origin: str) -> dict[str, str]:
@@ -69,6 +77,20 @@ def model_metadata(plan: Plan, parameters: bytes, origin: str) -> dict[str, str]
         "run": plan.run,
         "task": plan.task,
     }
+
+
+def _place(template: bytes, dimension: int) -> int:
+    """Where the parameters belong; VerificationError unless that is one place."""
+    if len(template) > MAX_MODEL_BYTES:
+        raise _broken(f"a template of {len(template)} bytes is larger than {MAX_MODEL_BYTES}")
+    marker = parameters_marker(dimension)
+    start = template.find(marker)
+    if start < 0:
+        raise _broken(f"the template has no place for {dimension} parameters")
+    # Any later occurrence counts, one that overlaps the first included.
+    if template.find(marker, start + 1) >= 0:
+        raise _broken("the template has more than one place for the parameters")
+    return start
 
 
 def _metadata_props(metadata: Mapping[str, str]) -> bytes:
@@ -95,6 +117,20 @@ def _varint(value: int) -> bytes:
         value >>= 7
     data.append(value)
     return bytes(data)
+
+
+def _contents(data: bytes) -> Iterator[bytes]:
+    """The contents of a message's fields, if all are length-delimited; IndexError if a length is cut off."""
+    position = 0
+    while position < len(data):
+        position += 1  # the tag
+        length, shift = data[position] & 0x7F, 7
+        while data[position] > 0x7F:
+            position += 1
+            length |= (data[position] & 0x7F) << shift
+            shift += 7
+        yield data[position + 1 : position + 1 + length]
+        position += 1 + length
 
 
 def _broken(problem: str) -> VerificationError:
