@@ -157,7 +157,7 @@ def decode_entry(data: bytes) -> Entry:
 
 
 def blobs_of(entry: Entry) -> list[str]:
-    """Digests of the files that an entry names: commitments, parameters, templates, updates, proofs, models."""
+    """Digests of the files that an entry names: vectors, commitments, proofs, templates, models."""
     if isinstance(entry, DatasetEntry):
         return [digest for page in entry.dataset.body.pages for digest in (page.commitments, page.proof)]
     if isinstance(entry, PlanEntry):
