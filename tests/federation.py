@@ -170,6 +170,6 @@ class MemoryFederation:
 
     def bundle(self) -> Path:
         """A fresh bundle of everything so far."""
-        path = self.root / f"bundle-{len(list(self.root.glob('bundle-*')))}"
+        path = self.root / f"{len(list(self.root.glob('*.bundle')))}.bundle"
         export_bundle(self.store, path)
         return path

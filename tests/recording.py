@@ -18,16 +18,19 @@ from intertwine.protocols.aggregation import (
     parameters_to_bytes,
     update_to_bytes,
 )
-from intertwine.protocols.bundle import Manifest, write_bundle
+from intertwine.protocols.bundle import write_bundle
 from intertwine.protocols.checkpoint import Checkpoint, sign_checkpoint
 from intertwine.protocols.dataset import Dataset, DatasetContext, DatasetPage, content_digest
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
+    Act,
     BeaconEntry,
     CommitEntry,
     DatasetEntry,
     Enrolment,
     Entry,
+    InvitationIssued,
+    LogCreated,
     ModelEntry,
     Outcome,
     PlanEntry,
@@ -120,20 +123,22 @@ class Recording:
         self.edit(position, **{"checkpoint": checkpoint, "nonce": nonce, "beacon": beacon, **changes})
 
     def write(self, folder: Path, checkpoint: str | None = None) -> Path:
-        """Write the bundle `folder`/bundle with the blobs that entries name; the checkpoint is made anew."""
+        """Write a bundle with the blobs that entries name; the checkpoint is made anew unless given."""
         sources = folder / "sources"
         sources.mkdir()
         named = {digest for entry in self.entries for digest in blobs_of(entry)} & self.blobs.keys()
         for digest in named:
             (sources / digest).write_bytes(self.blobs[digest])
         write_bundle(
-            folder / "bundle",
-            Manifest(origin=self.origin, log_key=self.log_key.public, size=len(self.entries)),
-            [entry.encode() for entry in self.entries],
-            checkpoint or self.checkpoint(len(self.entries)),
-            {digest: sources / digest for digest in named},
+            folder / "test.bundle",
+            origin=self.origin,
+            log_key=self.log_key.public,
+            runs=sorted({entry.plan.body.run for entry in self.entries if isinstance(entry, PlanEntry)}),
+            entries=[entry.encode() for entry in self.entries],
+            checkpoint=checkpoint or self.checkpoint(len(self.entries)),
+            blobs={digest: sources / digest for digest in named},
         )
-        return folder / "bundle"
+        return folder / "test.bundle"
 
 
 class Federation:
@@ -152,12 +157,14 @@ class Federation:
         return self.record
 
     def _enrol(self) -> None:
-        for name in NAMES:
+        """Create the log, then invite and enrol everybody."""
+        self._log(Act, act=LogCreated(log_key=self.record.log_key.public))
+        for number, name in enumerate(NAMES, 1):
+            terms = {"participant": name, "role": "smb", "tasks": ["risk"]}
+            self._log(Act, act=InvitationIssued(number=number, expires=self.clock + 3600, **terms))
             self._log(
                 Enrolment,
-                participant=name,
-                role="smb",
-                tasks=["risk"],
+                **terms,
                 signing_key=self.record.keys[name].public,
                 node_key=sha256(name.encode()),
             )

@@ -42,7 +42,7 @@ def _run(output: Path, console: Console) -> list[str]:
     shutil.rmtree(output, ignore_errors=True)
     (output / "logs").mkdir(parents=True)
     data = write_participant_files(output / "data")
-    bundle, audit = output / "bundle", output / "audit.json"
+    bundle, audit = output / "demo.bundle", output / "audit.json"
     with Daemons(output / "logs").guard() as daemons:
         federation = Federation(output, data, daemons)
         federation.start()
@@ -54,7 +54,10 @@ def _run(output: Path, console: Console) -> list[str]:
         federation.export(bundle)
         federation.stop()
     show(
-        intertwine("audit", "verify", str(bundle), "--log-key", federation.log_key(), "--json", str(audit)),
+        intertwine(
+            *("audit", "verify", str(bundle), "--log-key", federation.log_key(), "--no-cache"),
+            *("--json", str(audit), "--html", str(output / "audit.html")),
+        ),
         (0, 1),
     )
     report = write_report(

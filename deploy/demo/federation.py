@@ -138,7 +138,7 @@ class Federation:
 
     def export(self, bundle: Path) -> None:
         """Write the auditors' bundle."""
-        show(intertwine("coordinator", "export", str(bundle), "--home", str(self.coordinator())))
+        show(intertwine("coordinator", "export", "--output", str(bundle), "--home", str(self.coordinator())))
 
     def stop(self) -> None:
         """Stop the coordinator and everything that it started."""

@@ -100,8 +100,8 @@ class _Report:
 
     def __init__(self, output: Path, data: Mapping[str, Mapping[str, Path]]) -> None:
         self._output = output
-        self._bundle = Bundle.open(output / "bundle")
-        self._entries: list[Entry] = [decode_entry(entry) for entry in self._bundle.entries]
+        self._bundle = Bundle.open(output / "demo.bundle")
+        self._entries: list[Entry] = [decode_entry(entry) for entry in self._bundle.entries()]
         self._plans = {
             entry.plan.body.run: entry.plan.body for entry in self._entries if isinstance(entry, PlanEntry)
         }
@@ -188,12 +188,14 @@ class _Report:
         )
 
     def _onnx(self, run: str) -> Json:
-        """Where the published file lies, and how far it is from torch on every participant's real inputs."""
+        """Keep the published file, and see how far it is from torch on every participant's real inputs."""
         plan, publication = self._plans[run], self._publication(run)
         task = find_task(plan.task)
-        path = self._bundle.path / "blobs" / publication.onnx
+        path, model = self._output / "models" / f"{plan.task}.onnx", self._bundle.blob(publication.onnx)
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, model)
         parameters = parameters_from_bytes(self._bundle.blob(publication.parameters), plan.dimension)
-        session = onnxruntime.InferenceSession(self._bundle.blob(publication.onnx))
+        session = onnxruntime.InferenceSession(model)
         names = [output.name for output in session.get_outputs()]
         worst = 0.0
         for records in self._records[plan.task]:

@@ -22,6 +22,7 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import DatasetEntry, Entry, Outcome, ReleaseEntry, decode_entry
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, InputError, VerificationError
+from intertwine.protocols.policy import Policy
 from intertwine.protocols.round import Commit, Signed
 from intertwine.server.control import DATASETS
 from intertwine.server.datasets import MAX_ENVELOPE_BYTES, enrol_dataset
@@ -117,7 +118,7 @@ def test_a_statistics_run_releases_the_enrolled_sum_with_its_noise(enrolled: Mem
         update = update_from_bytes(enrolled.store.blob(release.update), 3)
         truth = enrolled.members[release.slot.participant].tasks["toy"].records.features.sum(axis=0)
         assert 0 < np.abs(update - truth).max() < 8 * 50
-    verdict = verify_bundle(enrolled.bundle(), enrolled.store.deployment)
+    verdict = verify_bundle(enrolled.bundle(), Policy.of_key(enrolled.store.deployment))
     assert verdict.passed, verdict.checks
     audited = {row.assurance: row.guarantee for row in verdict.privacy if row.participant == "alder"}
     assert levels(enrolled.members["alder"]) == audited
@@ -134,7 +135,7 @@ def test_glm_steps_train_on_secret_lots_and_are_amplified(enrolled: MemoryFedera
 
     assert len(entries(enrolled, ReleaseEntry)) == 2
     assert outcomes(enrolled) == {"alder": ("accepted", "")}
-    verdict = verify_bundle(enrolled.bundle(), enrolled.store.deployment)
+    verdict = verify_bundle(enrolled.bundle(), Policy.of_key(enrolled.store.deployment))
     assert verdict.passed, verdict.checks
     costs = levels(enrolled.members["alder"])
     assert costs == {row.assurance: row.guarantee for row in verdict.privacy if row.participant == "alder"}
@@ -295,7 +296,7 @@ def test_appended_records_extend_the_chain_and_changed_ones_start_another(
         "The chain of 10 records is full: a new one replaces it.",
     ]
     assert outcomes(federation) == {"cedar": ("accepted", "")}
-    assert verify_bundle(federation.bundle(), federation.store.deployment).passed
+    assert verify_bundle(federation.bundle(), Policy.of_key(federation.store.deployment)).passed
 
 
 def test_an_interrupted_enrolment_goes_on_with_the_same_bytes(

@@ -21,6 +21,7 @@ from intertwine.protocols.entries import (
 )
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, InputError
+from intertwine.protocols.policy import Policy
 from intertwine.protocols.round import Commit, Signed
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.closing import end_run
@@ -62,7 +63,7 @@ def test_an_honest_run_is_published_and_passes_the_audit(pair: MemoryFederation)
     assert [entry.accepted for entry in entries(pair, ModelEntry)] == [["alder", "birch-co"]] * 2
     assert len(entries(pair, Publication)) == 1
     assert pair.store.run("two-rounds").state == "finished"
-    verdict = verify_bundle(pair.bundle(), pair.store.deployment)
+    verdict = verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment))
     assert verdict.passed
     costs = {row.assurance: row.guarantee for row in spent(pair.members["alder"].ledger, "toy")}
     audited = {row.assurance: row.guarantee for row in verdict.privacy if row.participant == "alder"}
@@ -84,7 +85,7 @@ def test_a_participant_that_halves_its_noise_is_rejected_and_the_round_goes_on(
     assert outcomes == {"honest": ("accepted", ""), "cheater": ("rejected", "constraint_identity")}
     (model,) = entries(federation, ModelEntry)
     assert model.accepted == ["honest"]
-    verdict = verify_bundle(federation.bundle(), federation.store.deployment)
+    verdict = verify_bundle(federation.bundle(), Policy.of_key(federation.store.deployment))
     assert verdict.passed
     assert all(
         row.guarantee.epsilon == float("inf") for row in verdict.privacy if row.participant == "cheater"
@@ -121,7 +122,7 @@ def test_a_commit_without_a_release_is_an_abort_and_the_others_go_on(pair: Memor
     pair.execute(pair.plan("toy", "aborted", quorum=1))
     outcomes = {entry.slot.participant: entry.verdict for entry in entries(pair, Outcome)}
     assert outcomes == {"alder": "aborted", "birch-co": "accepted"}
-    assert verify_bundle(pair.bundle(), pair.store.deployment).passed
+    assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed
 
 
 def test_a_release_for_a_closed_round_is_refused(pair: MemoryFederation) -> None:
@@ -237,7 +238,7 @@ def test_a_second_commit_for_a_slot_is_refused(pair: MemoryFederation) -> None:
         == len(entries(pair, Outcome))
         == 2
     )
-    assert verify_bundle(pair.bundle(), pair.store.deployment).passed
+    assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed
 
 
 def test_a_run_that_dies_between_release_and_outcome_is_closed_completely(pair: MemoryFederation) -> None:
@@ -262,4 +263,4 @@ def test_a_run_that_dies_between_release_and_outcome_is_closed_completely(pair: 
     assert ends == {"alder": "accepted", "birch-co": "aborted"}
     assert [entry.reason for entry in entries(pair, Failure)] == ["its process was killed"]
     assert pair.store.run("killed").state == "failed"
-    assert verify_bundle(pair.bundle(), pair.store.deployment).passed
+    assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed

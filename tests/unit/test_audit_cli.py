@@ -118,7 +118,7 @@ def test_figure_that_protects_nothing_is_called_so() -> None:
     """Where the noise's finite precision alone uses up delta."""
     guarantees = {"ana": Guarantee(40.0, 1e-5, 1e-3), "ben": Guarantee(1.0, 1e-5, 1e-9)}
     rows = [
-        PrivacyRow(name, "risk", Assurance.ATTESTED_RECORD, "zero-out", figures, 1, 0, 0)
+        PrivacyRow(name, "risk", Assurance.ATTESTED_RECORD, "zero-out", figures, 1, 0, 0, 0)
         for name, figures in guarantees.items()
     ]
     notes = [str(note) for note in load("intertwine.zk.audit.cli").privacy_notes(verdict(tuple(rows)))]
@@ -134,7 +134,7 @@ def test_notes_explain_the_levels_that_are_shown() -> None:
         Assurance.ATTESTED_RECORD: "rest on the participant clipping each record",
     }
     for level in words:
-        row = PrivacyRow("ana", "risk", level, "zero-out", Guarantee(1.0, 1e-5, 1e-9), 1, 0, 0)
+        row = PrivacyRow("ana", "risk", level, "zero-out", Guarantee(1.0, 1e-5, 1e-9), 1, 0, 0, 0)
         (note,) = [str(note) for note in load("intertwine.zk.audit.cli").privacy_notes(verdict((row,)))]
         assert [words[other] in note for other in words] == [other is level for other in words]
 

@@ -1,6 +1,7 @@
 """The account counts every release, sums over runs and tasks, and never lets an invalid one fade."""
 
 import math
+from collections.abc import Collection, Sequence
 
 import pytest
 
@@ -11,11 +12,19 @@ from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.mechanism import GlmMechanism, ReleaseMechanism, StatisticsMechanism
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Release, RoundId, Signed, Slot
-from intertwine.zk.privacy import ALL_TASKS, PrivacyRow, account
+from intertwine.zk.privacy import ALL_TASKS, Account, PrivacyRow
 from intertwine.zk.sampler import total_variation
 from tests.recording import fixed_key
 
 KEY = fixed_key("log")
+
+
+def account(entries: Sequence[Entry], proven: Collection[int]) -> list[PrivacyRow]:
+    """The figures of a log with these entries."""
+    everything = Account()
+    for position, entry in enumerate(entries):
+        everything.add(position, entry)
+    return everything.rows(proven)
 
 
 def plan(run: str, task: str = "risk", **changes: object) -> Plan:

@@ -1,116 +1,296 @@
-"""The bundle: everything about a deployment's runs that an auditor needs, as a folder of files.
+"""The bundle: everything about runs that an auditor needs, in one file.
 
-    manifest.json   version, name and key of the log, number of entries
-    log.jsonl       the entries' canonical bytes, one a line, in order
-    checkpoint      the signed note over all of them
-    blobs/DIGEST    updates, proofs, parameters and ONNX files, each named by its SHA-256
+    magic      intertwine/bundle/v2 and a newline
+    manifest   4 bytes of length, then the canonical bytes of a Manifest
+    entries    each: 4 bytes of length, then the entry's canonical bytes, in the order of the log
+    blobs      each: 32 bytes of SHA-256, 8 bytes of length, then the bytes, by ascending digest
 
-Nothing else may lie in the folder. Sizes are checked before anything is read.
+Lengths are big-endian. The manifest says how long the parts are, so a file has exactly one length; equal
+contents are equal bytes. Nothing is compressed and nothing has a path.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+import contextlib
+import shutil
+import stat
+import tempfile
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from pydantic import Field
 
-from intertwine.protocols.checkpoint import MAX_CHECKPOINT_BYTES
-from intertwine.protocols.document import Document, Hex32
-from intertwine.protocols.encoding import MAX_DOCUMENT_BYTES, sha256
+from intertwine.protocols.cosignature import MAX_COSIGNED_BYTES
+from intertwine.protocols.document import Document, Hex32, Name
+from intertwine.protocols.encoding import MAX_DOCUMENT_BYTES, decode, sha256
+from intertwine.protocols.entries import Entry, ModelEntry, PlanEntry, Publication, ReleaseEntry
 from intertwine.protocols.errors import InputError, VerificationError
-from intertwine.protocols.files import read_bounded, write_atomic
+from intertwine.protocols.files import unwritable
+from intertwine.protocols.round import InclusionProof
 
-MAX_LOG_BYTES = 1 << 30
+VERSION = "intertwine/bundle/v2"
 MAX_BLOB_BYTES = 64 << 20
-_BLOB_NAME = re.compile(r"[0-9a-f]{64}")
+MAX_EARLIER = 256
+MAX_MANIFEST_BYTES = 16 << 20
+
+_MAGIC = VERSION.encode() + b"\n"
+_FAMILY = b"intertwine/bundle/"
+_LENGTH = 4
+_BLOB_HEADER = 32 + 8
+
+Note = Annotated[str, Field(max_length=MAX_COSIGNED_BYTES)]
+Count = Annotated[int, Field(ge=0, le=2**40)]
+
+
+class EarlierCheckpoint(Document):
+    """A checkpoint with co-signatures, and the proof that the bundle's log extends it (RFC 6962, 2.1.2)."""
+
+    checkpoint: Note
+    consistency: Annotated[list[Hex32], Field(max_length=64)]
 
 
 class Manifest(Document):
-    """What the bundle says of itself. The key counts only if the auditor knows it from elsewhere."""
+    """What the bundle says of itself. The key counts only if the auditor knows it from elsewhere.
 
-    version: Literal["intertwine/bundle/v1"] = "intertwine/bundle/v1"
+    runs: those whose files are here, by name; entries, blobs: how many, and their parts' lengths in bytes;
+    checkpoint: the newest, over all entries, with co-signatures; earlier: others, by size; publications:
+    where the runs' models are in the log, with proofs of inclusion that lead to the checkpoint.
+    """
+
+    version: Literal["intertwine/bundle/v2"] = "intertwine/bundle/v2"
     origin: Annotated[str, Field(min_length=1, max_length=200)]
     log_key: Hex32
-    size: Annotated[int, Field(ge=1, le=2**40)]
+    runs: list[Name]
+    entries: Annotated[int, Field(ge=1, le=2**32)]
+    entries_bytes: Count
+    blobs: Annotated[int, Field(ge=0, le=2**32)]
+    blobs_bytes: Count
+    checkpoint: Note
+    earlier: Annotated[list[EarlierCheckpoint], Field(max_length=MAX_EARLIER)]
+    publications: list[InclusionProof]
 
 
 class Bundle:
-    """A bundle on disk, opened for reading; blobs are read when asked for."""
+    """A bundle on disk, opened for reading; entries and blobs are read when asked for."""
 
-    def __init__(self, path: Path, manifest: Manifest, entries: list[bytes], checkpoint: str) -> None:
+    def __init__(self, path: Path, manifest: Manifest, entries: "array[int]", blobs: dict[str, int]) -> None:
         self.path = path
         self.manifest = manifest
-        self.entries = entries
-        self.checkpoint = checkpoint
+        self._entries = entries  # where each begins
+        self._blobs = blobs  # where each one's length stands
 
     @classmethod
     def open(cls, path: Path) -> "Bundle":
-        """Read manifest, log and checkpoint; InputError if the folder is not a bundle of a known version."""
-        if not path.is_dir():
-            raise InputError(f"{path} is not a folder.", "Give the path of a bundle.")
-        _refuse_strangers(path)
-        manifest = Manifest.decode(read_bounded(path / "manifest.json", MAX_DOCUMENT_BYTES))
-        log = read_bounded(path / "log.jsonl", MAX_LOG_BYTES)
-        if not log.endswith(b"\n"):
-            raise InputError(f"{path / 'log.jsonl'} is cut off.", "Ask for the bundle again.")
-        entries = log[:-1].split(b"\n")
-        if len(entries) != manifest.size:
-            raise InputError(
-                f"{path} holds {len(entries)} log entries, its manifest says {manifest.size}.",
-                "Ask for the bundle again.",
-            )
-        try:
-            checkpoint = read_bounded(path / "checkpoint", MAX_CHECKPOINT_BYTES).decode()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path / 'checkpoint'} is not text.", "Ask for the bundle again.") from error
-        return cls(path, manifest, entries, checkpoint)
+        """Read the manifest and where everything lies.
 
-    def blob_names(self) -> set[str]:
-        """The digests of all blobs in the folder."""
-        return {path.name for path in (self.path / "blobs").glob("*")}
+        InputError if the file is no bundle, of another version, or not as long as its parts together.
+        """
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise InputError(f"{path} is not a file.", "Give the path of a bundle.")
+            with path.open("rb") as file:
+                return cls._read(path, file, status.st_size)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(f"{path} cannot be read: {reason}.", "Check path and permissions.") from error
+
+    @classmethod
+    def _read(cls, path: Path, file: BinaryIO, size: int) -> "Bundle":
+        manifest = _manifest(path, file)
+        start = file.tell()
+        expected = start + manifest.entries_bytes + manifest.blobs_bytes
+        if size != expected:
+            fault = "is cut off" if size < expected else "goes on after its end"
+            raise InputError(
+                f"{path} {fault}: it has {size} bytes, its parts {expected}.", "Ask for the bundle again."
+            )
+        entries = _scan_entries(file, manifest)
+        if file.tell() != start + manifest.entries_bytes:
+            raise _broken(path, "its entries do not have the length that the manifest says")
+        blobs = _scan_blobs(file, manifest)
+        if file.tell() != expected:
+            raise _broken(path, "its blobs do not have the length that the manifest says")
+        return cls(path, manifest, entries, blobs)
+
+    @property
+    def checkpoint(self) -> str:
+        """The signed note over all entries."""
+        return self.manifest.checkpoint
+
+    def entries(self) -> Iterator[bytes]:
+        """The canonical bytes of every entry, in order."""
+        with self.path.open("rb") as file:
+            if self._entries:
+                file.seek(self._entries[0])
+            for _ in self._entries:
+                yield file.read(int.from_bytes(file.read(_LENGTH)))
+
+    def entry(self, index: int) -> bytes:
+        """The canonical bytes of one entry."""
+        with self.path.open("rb") as file:
+            file.seek(self._entries[index])
+            return file.read(int.from_bytes(file.read(_LENGTH)))
+
+    def blob_digests(self) -> set[str]:
+        """The digests of all blobs."""
+        return set(self._blobs)
 
     def blob(self, digest: str) -> bytes:
         """The bytes with this SHA-256; VerificationError `blob_digest` if missing or altered."""
-        path = self.path / "blobs" / digest
-        if not path.is_file():
+        position = self._blobs.get(digest)
+        if position is None:
             raise VerificationError("blob_digest", f"the bundle lacks blob {digest}.")
-        data = read_bounded(path, MAX_BLOB_BYTES)
+        with self.path.open("rb") as file:
+            file.seek(position)
+            data = file.read(int.from_bytes(file.read(8)))
         if sha256(data) != digest:
             raise VerificationError("blob_digest", f"blob {digest} was altered.")
         return data
 
 
-def write_bundle(
-    path: Path, manifest: Manifest, entries: Iterable[bytes], checkpoint: str, blobs: Mapping[str, Path]
-) -> None:
-    """Write a bundle into the new folder `path`; `blobs` maps each digest to the file that holds its bytes.
+def run_of(entry: Entry) -> str | None:
+    """The run that an entry names files of, which only a bundle of that run holds; None for other entries."""
+    match entry:
+        case PlanEntry():
+            return entry.plan.body.run
+        case ReleaseEntry():
+            return entry.release.body.slot.round.run
+        case ModelEntry() | Publication():
+            return entry.round.run
+    return None
 
-    InputError if the folder exists or cannot be written. The manifest is written last: a folder without one
-    is not a bundle.
+
+def is_bundle(path: Path) -> bool:
+    """Whether the file begins as a bundle of some version does; InputError if it cannot be read."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} is not a file.", "Give the path of a bundle.")
+        with path.open("rb") as file:
+            return file.read(len(_FAMILY)) == _FAMILY
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{path} cannot be read: {reason}.", "Check path and permissions.") from error
+
+
+def write_bundle(
+    path: Path,
+    *,
+    origin: str,
+    log_key: str,
+    runs: Sequence[str],
+    entries: Iterable[bytes],
+    checkpoint: str,
+    blobs: Mapping[str, Path],
+    earlier: Sequence[EarlierCheckpoint] = (),
+    publications: Sequence[InclusionProof] = (),
+) -> Manifest:
+    """Write a bundle to the new file `path`; `blobs` maps each digest to the file that holds its bytes.
+
+    InputError if the file exists or cannot be written, or if a blob is too large; nothing is left then.
     """
     if path.exists():
         raise InputError(f"{path} already exists.", "Choose another path or remove it.")
     try:
-        (path / "blobs").mkdir(parents=True)
+        with tempfile.TemporaryFile(dir=path.parent) as spool:
+            count = 0
+            for entry in entries:
+                spool.write(len(entry).to_bytes(_LENGTH) + entry)
+                count += 1
+            entries_bytes = spool.tell()
+            _spool_blobs(spool, blobs)
+            manifest = Manifest(
+                origin=origin,
+                log_key=log_key,
+                runs=sorted(runs),
+                entries=count,
+                entries_bytes=entries_bytes,
+                blobs=len(blobs),
+                blobs_bytes=spool.tell() - entries_bytes,
+                checkpoint=checkpoint,
+                earlier=list(earlier),
+                publications=list(publications),
+            )
+            _write_behind(path, manifest.encode(), spool)
     except OSError as error:
-        raise InputError(f"{path} cannot be created: {error.strerror}.", "Choose another path.") from error
+        raise unwritable(path, error) from error
+    return manifest
+
+
+def _spool_blobs(spool: BinaryIO, blobs: Mapping[str, Path]) -> None:
     for digest, source in sorted(blobs.items()):
-        write_atomic(path / "blobs" / digest, read_bounded(source, MAX_BLOB_BYTES))
-    write_atomic(path / "log.jsonl", b"".join(entry + b"\n" for entry in entries))
-    write_atomic(path / "checkpoint", checkpoint.encode())
-    write_atomic(path / "manifest.json", manifest.encode())
+        size = source.stat().st_size
+        if size > MAX_BLOB_BYTES:
+            raise InputError(f"{source} has more than {MAX_BLOB_BYTES} bytes.", "It cannot go into a bundle.")
+        spool.write(bytes.fromhex(digest) + size.to_bytes(8))
+        with source.open("rb") as file:
+            shutil.copyfileobj(file, spool)
 
 
-def _refuse_strangers(path: Path) -> None:
-    expected = {"manifest.json", "log.jsonl", "checkpoint", "blobs"}
-    try:
-        items = [*path.iterdir(), *(path / "blobs").iterdir()]
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be listed: {error.strerror}.", "Ask for the bundle again."
-        ) from error
-    for item in items:
-        known = item.name in expected if item.parent == path else bool(_BLOB_NAME.fullmatch(item.name))
-        if item.is_symlink() or not known:
-            raise InputError(f"{item} does not belong in a bundle.", "Ask for the bundle again.")
+def _write_behind(path: Path, manifest: bytes, spool: BinaryIO) -> None:
+    """Write magic, manifest and what is spooled, under another name until all is there."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(_MAGIC + len(manifest).to_bytes(_LENGTH) + manifest)
+            spool.seek(0)
+            shutil.copyfileobj(spool, file)
+            file.flush()
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(file.name).unlink()
+            raise
+
+
+def _manifest(path: Path, file: BinaryIO) -> Manifest:
+    magic = file.read(len(_MAGIC))
+    if magic != _MAGIC:
+        if magic.startswith(_FAMILY):
+            raise InputError(f"{path} is a bundle of another version.", "Use the release that wrote it.")
+        raise InputError(f"{path} is not a bundle.", "Give the path of a bundle.")
+    length = int.from_bytes(file.read(_LENGTH))
+    if length > MAX_MANIFEST_BYTES:
+        raise _broken(path, f"its manifest claims {length} bytes, more than the {MAX_MANIFEST_BYTES} allowed")
+    return Manifest.parse(decode(file.read(length), MAX_MANIFEST_BYTES))
+
+
+def _scan_entries(file: BinaryIO, manifest: Manifest) -> "array[int]":
+    """Where each entry begins; as many as the manifest says."""
+    begins = array("Q")
+    for _ in range(manifest.entries):
+        position = file.tell()
+        length = int.from_bytes(_exactly(file, _LENGTH))
+        if length > MAX_DOCUMENT_BYTES:
+            raise _broken(Path(file.name), f"entry {len(begins)} claims {length} bytes")
+        begins.append(position)
+        file.seek(length, 1)
+    return begins
+
+
+def _scan_blobs(file: BinaryIO, manifest: Manifest) -> dict[str, int]:
+    """By digest, where each blob's length stands."""
+    positions: dict[str, int] = {}
+    last = b""
+    for _ in range(manifest.blobs):
+        header = _exactly(file, _BLOB_HEADER)
+        digest, length = header[:32], int.from_bytes(header[32:])
+        if length > MAX_BLOB_BYTES:
+            raise _broken(Path(file.name), f"blob {digest.hex()} claims {length} bytes")
+        if digest <= last:
+            raise _broken(Path(file.name), "its blobs are not in order")
+        positions[digest.hex()] = file.tell() - 8
+        last = digest
+        file.seek(length, 1)
+    return positions
+
+
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise _broken(Path(file.name), "it ends in the middle of a part")
+    return data
+
+
+def _broken(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is not a proper bundle: {reason}.", "Ask for the bundle again.")

@@ -17,7 +17,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
@@ -29,7 +29,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
         with contextlib.suppress(OSError):
             Path(name).unlink()
         if isinstance(error, OSError):
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error) from error
         raise
 
 
@@ -43,7 +43,7 @@ def make_private_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -65,7 +65,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
         ) from error
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
+def unwritable(path: Path, error: OSError) -> InputError:
+    """What to tell people about a file that cannot be written."""
     reason = error.strerror or str(error)
     return InputError(
         f"{path} cannot be written: {reason}.", "Free some space or choose another folder, then run it again."

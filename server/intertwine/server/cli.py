@@ -128,11 +128,16 @@ def stop(
 
 @app.command()
 def export(
-    bundle: Annotated[Path, typer.Argument(help="The new folder to write.")], home: HomeOption = _DEFAULT_HOME
+    run: Annotated[list[str] | None, typer.Argument(help="Runs; without any, all of them.")] = None,
+    output: Annotated[Path, typer.Option(help="The new file to write.")] = Path("intertwine.bundle"),
+    home: HomeOption = _DEFAULT_HOME,
 ) -> None:
-    """Write the bundle that auditors verify: the whole log and everything it names."""
-    manifest = export_bundle(_store(Home.open(home)), bundle)
-    console.print(f"{manifest.size} log entries exported to {bundle}; log key {manifest.log_key}")
+    """Write the bundle that auditors verify, one file: the whole log, and everything that the runs used."""
+    manifest = export_bundle(_store(Home.open(home)), output, run or ())
+    console.print(
+        f"{manifest.entries} log entries and the files of {len(manifest.runs)} run(s) exported to {output}; "
+        f"log key {manifest.log_key}"
+    )
 
 
 def _store(home: Home) -> Store:

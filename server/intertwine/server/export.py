@@ -1,18 +1,44 @@
-"""The bundle for auditors: the whole log and every blob that it names."""
+"""The bundle for auditors: the whole log, and the files of one run or of all."""
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from intertwine.protocols.bundle import Manifest, write_bundle
-from intertwine.protocols.entries import blobs_of, decode_entry
+from intertwine.protocols.bundle import Manifest, run_of, write_bundle
+from intertwine.protocols.entries import Publication, blobs_of, decode_entry
 from intertwine.server.store import Store
 
+_AT_ONCE = 1000
 
-def export_bundle(store: Store, path: Path) -> Manifest:
-    """Write the deployment's log, checkpoint and blobs to the new folder `path`."""
+
+def export_bundle(store: Store, path: Path, runs: Collection[str] = ()) -> Manifest:
+    """Write the log, a checkpoint and the files of `runs`, by default of all, to the new file `path`.
+
+    Enrolled records' commitments and proofs are always there, since other runs' entries cannot be judged
+    without them. InputError for a run that does not exist.
+    """
+    chosen = sorted({store.run(name).name for name in runs} or {run.name for run in store.runs()})
     view = store.view()
-    entries = store.entries()[: view.size]
-    manifest = Manifest(origin=store.origin, log_key=store.deployment, size=len(entries))
-    digests = {digest for data in entries for digest in blobs_of(decode_entry(data))}
-    blobs = {digest: store.blob_path(digest) for digest in digests}
-    write_bundle(path, manifest, entries, view.checkpoint, blobs)
-    return manifest
+    digests: set[str] = set()
+    publications = []
+    for position, data in enumerate(_entries(store, view.size)):
+        entry = decode_entry(data)
+        if run_of(entry) in (None, *chosen):
+            digests.update(blobs_of(entry))
+            if isinstance(entry, Publication):
+                publications.append(view.inclusion(position))
+    return write_bundle(
+        path,
+        origin=store.origin,
+        log_key=store.deployment,
+        runs=chosen,
+        entries=_entries(store, view.size),
+        checkpoint=view.checkpoint,
+        publications=publications,
+        blobs={digest: store.blob_path(digest) for digest in digests},
+    )
+
+
+def _entries(store: Store, size: int) -> Iterator[bytes]:
+    """The first `size` entries, some at a time."""
+    for start in range(0, size, _AT_ONCE):
+        yield from store.entries(start, min(start + _AT_ONCE, size))

@@ -1,4 +1,4 @@
-"""The coordinator's durable state: log entries, participants, invitations, runs and blobs.
+"""The coordinator's durable state: log entries, participants and their keys, invitations, runs and blobs.
 
 Every change and the log entry that records it are one transaction. Several processes (control plane,
 round driver, command line) share one SQLite database; writers take their turn.
@@ -19,7 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from intertwine.protocols.bundle import MAX_BLOB_BYTES
 from intertwine.protocols.checkpoint import Checkpoint, sign_checkpoint
 from intertwine.protocols.encoding import sha256
-from intertwine.protocols.entries import Entry
+from intertwine.protocols.entries import Act, Entry, LogCreated
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.files import read_bounded, write_atomic
 from intertwine.protocols.merkle import Tree, leaf_hash
@@ -46,7 +46,10 @@ class LogRow(_Base):
 
 
 class Participant(_Base):
-    """An enrolled participant; role and tasks are what the coordinator invited it for."""
+    """An enrolled participant; role and tasks are what the coordinator invited it for.
+
+    signing_key: the one in force.
+    """
 
     __tablename__ = "participants"
 
@@ -57,6 +60,26 @@ class Participant(_Base):
     node_key: Mapped[str] = mapped_column(unique=True)
     node_id: Mapped[str]  # Flower's 64-bit id in decimal: too large for an SQL integer
     access_digest: Mapped[str] = mapped_column(unique=True)
+
+
+class KeyChangeRow(_Base):
+    """A participant's change of key; sequence counts them from 1. document: the Signed[NewKey]."""
+
+    __tablename__ = "key_changes"
+
+    participant: Mapped[str] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    old_key: Mapped[str] = mapped_column(unique=True)
+    new_key: Mapped[str] = mapped_column(unique=True)
+    document: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class RevocationRow(_Base):
+    """A participant whose membership has ended."""
+
+    __tablename__ = "revocations"
+
+    participant: Mapped[str] = mapped_column(primary_key=True)
 
 
 class Invitation(_Base):
@@ -138,7 +161,14 @@ class Store:
         self._engine = create_engine(f"sqlite:///{home.database}", connect_args={"timeout": 30})
         event.listen(self._engine, "connect", _configure)
         event.listen(self._engine, "begin", _begin_immediate)
-        _Base.metadata.create_all(self._engine)
+        self._create()
+
+    def _create(self) -> None:
+        """Make what is missing of the tables, and with them the log's first entry."""
+        with self._engine.begin() as connection, Session(connection) as session:
+            _Base.metadata.create_all(connection)
+            if session.scalar(select(func.count()).select_from(LogRow)) == 0:
+                self.append(session, Act(time=now(), act=LogCreated(log_key=self._key.public)))
 
     @property
     def deployment(self) -> str:
@@ -186,10 +216,11 @@ class Store:
             raise VerificationError("copied_commitment", "a commitment of it was used before.")
         session.add_all(CommitmentPoint(point=point) for point in points)
 
-    def entries(self) -> list[bytes]:
-        """The canonical bytes of every entry, in order."""
+    def entries(self, start: int = 0, end: int | None = None) -> list[bytes]:
+        """The canonical bytes of the entries from position `start` up to, not including, `end`, in order."""
+        rows = select(LogRow.data).where(LogRow.position >= start).order_by(LogRow.position)
         with self.transaction() as session:
-            return list(session.scalars(select(LogRow.data).order_by(LogRow.position)))
+            return list(session.scalars(rows if end is None else rows.where(LogRow.position < end)))
 
     def view(self) -> "LogView":
         """The log as it is now, under a fresh checkpoint."""

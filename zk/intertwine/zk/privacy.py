@@ -12,7 +12,7 @@ for the participant.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from intertwine.protocols.accounting import Assurance, Guarantee, Loss, guarantee
@@ -32,8 +32,9 @@ _RECORD = (Assurance.PROVEN_RECORD, Assurance.ATTESTED_RECORD)
 class PrivacyRow:
     """What one participant's releases for one task, or for all its tasks, guarantee.
 
-    releases: all that were logged, invalid_releases of them without a valid proof; aborts: slots that ended
-    without a release after the beacon was known (each may tell one chosen bit, which no figure covers).
+    releases: all that were logged, invalid_releases of them without a valid proof, unverified_releases of
+    them valid by the log's word alone; aborts: slots that ended without a release after the beacon was known
+    (each may tell one chosen bit, which no figure covers).
     """
 
     participant: str
@@ -43,6 +44,7 @@ class PrivacyRow:
     guarantee: Guarantee
     releases: int
     invalid_releases: int
+    unverified_releases: int
     aborts: int
 
 
@@ -56,12 +58,14 @@ class _Tally:
     slots: int = 0
     releases: int = 0
     invalid: int = 0
+    unverified: int = 0
     aborts: int = 0
 
-    def release(self, plan: Plan, valid: bool) -> None:
+    def release(self, plan: Plan, valid: bool, verified: bool) -> None:
         """Count one release."""
         self.releases += 1
         self.invalid += not valid
+        self.unverified += valid and not verified
         stated = plan.losses(plan.dimension * total_variation(plan.sigma))
         self._add(plan, stated if valid else {level: loss + Loss(math.inf) for level, loss in stated.items()})
 
@@ -74,7 +78,15 @@ class _Tally:
         """The figures so far."""
         figures = guarantee(self.losses[assurance], self.delta)
         return PrivacyRow(
-            participant, task, assurance, self.adjacency, figures, self.releases, self.invalid, self.aborts
+            participant,
+            task,
+            assurance,
+            self.adjacency,
+            figures,
+            self.releases,
+            self.invalid,
+            self.unverified,
+            self.aborts,
         )
 
     def _add(self, plan: Plan, losses: dict[Assurance, Loss]) -> None:
@@ -84,29 +96,51 @@ class _Tally:
         self.losses, self.slots = losses, self.slots + 1
 
 
-def account(entries: Sequence[Entry], proven: Collection[int]) -> list[PrivacyRow]:
-    """The figures of every participant that released or aborted, over all runs, by participant and task.
+class Account:
+    """Everything that a log says was released, gathered entry by entry."""
 
-    proven: positions in `entries` of the releases whose proofs are valid; all others count as infinite. If
-    a task's plans differ in delta, the largest is used. A participant with several tasks also gets a row for
-    all of them together, at participant level, unless one of them has no figure at that level.
-    VerificationError `privacy` for a release of an unplanned run.
-    """
-    tallies: dict[tuple[str, str], _Tally] = {}
-    plans: dict[str, Plan] = {}
-    for position, entry in enumerate(entries):
+    def __init__(self) -> None:
+        self._plans: dict[str, Plan] = {}
+        self._events: list[tuple[int, str, Plan, bool]] = []  # position, participant, plan, whether released
+
+    def add(self, position: int, entry: Entry) -> None:
+        """Note the entry at `position`; VerificationError `privacy` for a release of an unplanned run."""
         if isinstance(entry, PlanEntry):
-            plans[entry.plan.body.run] = entry.plan.body
+            self._plans[entry.plan.body.run] = entry.plan.body
         elif isinstance(entry, ReleaseEntry):
-            slot = entry.release.body.slot
-            plan = _plan_of(plans, slot)
-            for tally in _tallies(tallies, slot, plan):
-                tally.release(plan, position in proven)
+            self._note(position, entry.release.body.slot, released=True)
         elif isinstance(entry, Outcome) and entry.verdict == "aborted":
-            plan = _plan_of(plans, entry.slot)
-            for tally in _tallies(tallies, entry.slot, plan):
-                tally.abort(plan)
-    return [row for key in sorted(tallies) for row in _rows(tallies, *key)]
+            self._note(position, entry.slot, released=False)
+
+    @property
+    def releases(self) -> int:
+        """How many were logged."""
+        return sum(released for *_, released in self._events)
+
+    def rows(self, proven: Collection[int], unverified: Collection[int] = ()) -> list[PrivacyRow]:
+        """The figures of every participant that released or aborted, over all runs, by participant and task.
+
+        proven: positions of the releases whose proofs were found valid; unverified: of those that are by the
+        log's word alone; all others count as infinite. If a task's plans differ in delta, the largest is
+        used. A participant with several tasks also gets a row for all of them together, at participant
+        level, unless one of them has no figure at that level.
+        """
+        tallies: dict[tuple[str, str], _Tally] = {}
+        for position, participant, plan, released in self._events:
+            verified = position in proven
+            for task in (plan.task, ALL_TASKS):
+                tally = tallies.setdefault((participant, task), _Tally(plan.adjacency))
+                if released:
+                    tally.release(plan, verified or position in unverified, verified)
+                else:
+                    tally.abort(plan)
+        return [row for key in sorted(tallies) for row in _rows(tallies, *key)]
+
+    def _note(self, position: int, slot: Slot, released: bool) -> None:
+        plan = self._plans.get(slot.round.run)
+        if plan is None:
+            raise VerificationError("privacy", f"run {slot.round.run!r} has releases but no plan.")
+        self._events.append((position, slot.participant, plan, released))
 
 
 def together(before: dict[Assurance, Loss], after: dict[Assurance, Loss]) -> dict[Assurance, Loss]:
@@ -116,19 +150,6 @@ def together(before: dict[Assurance, Loss], after: dict[Assurance, Loss]) -> dic
     if one is not two:
         added[Assurance.ATTESTED_RECORD] = before[one] + after[two]
     return added
-
-
-def _plan_of(plans: dict[str, Plan], slot: Slot) -> Plan:
-    if slot.round.run not in plans:
-        raise VerificationError("privacy", f"run {slot.round.run!r} has releases but no plan.")
-    return plans[slot.round.run]
-
-
-def _tallies(tallies: dict[tuple[str, str], _Tally], slot: Slot, plan: Plan) -> list[_Tally]:
-    return [
-        tallies.setdefault((slot.participant, task), _Tally(plan.adjacency))
-        for task in (plan.task, ALL_TASKS)
-    ]
 
 
 def _rows(tallies: dict[tuple[str, str], _Tally], participant: str, task: str) -> list[PrivacyRow]:

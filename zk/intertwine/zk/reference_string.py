@@ -64,7 +64,7 @@ def load() -> ReferenceString:
     data = resources.files(__package__).joinpath("reference_string.bin").read_bytes()
     if hashlib.sha256(data).hexdigest() != DIGEST:
         raise _refused("its digest is not the pinned one")
-    marker = _cache_folder() / f"reference-string-{DIGEST}.checked"
+    marker = cache_folder() / f"reference-string-{DIGEST}.checked"
     if not marker.exists():
         check_points(data)
         with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
@@ -99,7 +99,8 @@ def check_points(data: bytes) -> None:
         raise _refused("its Lagrange points do not belong to its powers")
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where what was once found right is noted down, so that it need not be checked again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "intertwine"
 
 

@@ -180,8 +180,8 @@ def check_references(commit: Signed[Commit], beacon: bytes, release: Signed[Rele
         raise VerificationError("release_beacon", "the release was made for another beacon.")
 
 
-def _instance(answer: Answer) -> Instance:
-    """What the proof has to prove, after all checks that come before it."""
+def statement_of(answer: Answer) -> Statement:
+    """What the proof has to prove, after all checks of `verify_release` that come before the proof's own."""
     plan, commit, beacon, release, update, proof, parameters, chain = answer
     check_references(commit, beacon, release)
     if commit.body.plan != plan.digest():
@@ -200,7 +200,11 @@ def _instance(answer: Answer) -> Instance:
         start = parameters_from_bytes(parameters, plan.dimension)
     except InputError as error:
         raise VerificationError("weights_range", error.problem, error.remedy) from error
-    match statement_for(plan, commit, beacon, vector, start, chain):
+    return statement_for(plan, commit, beacon, vector, start, chain)
+
+
+def _instance(answer: Answer) -> Instance:
+    match statement_of(answer):
         case ReleaseStatement() as statement:
             return release_statement.instance_of(statement)
         case StatisticsStatement() as statement:

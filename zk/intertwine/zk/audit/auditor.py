@@ -1,7 +1,6 @@
 """Running the numbered checks over a bundle, in their order."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,40 +16,52 @@ from intertwine.protocols.aggregation import (
     parameters_to_bytes,
     update_from_bytes,
 )
-from intertwine.protocols.bundle import Bundle
-from intertwine.protocols.checkpoint import Checkpoint, open_checkpoint
+from intertwine.protocols.bundle import Bundle, is_bundle, run_of
+from intertwine.protocols.checkpoint import Checkpoint
+from intertwine.protocols.cosignature import Cosigner, open_cosigned
 from intertwine.protocols.encoding import sha256
-from intertwine.protocols.entries import BeaconEntry, Entry, ReleaseEntry, blobs_of, decode_entry
+from intertwine.protocols.entries import BeaconEntry, ReleaseEntry, blobs_of, decode_entry
 from intertwine.protocols.errors import InputError, IntertwineError, VerificationError
-from intertwine.protocols.merkle import Tree, leaf_hash
+from intertwine.protocols.merkle import Tree, leaf_hash, verify_consistency, verify_inclusion
+from intertwine.protocols.policy import Policy
 from intertwine.zk.audit.history import Finding, History, ReleaseRecord, RoundHistory, RunHistory
+from intertwine.zk.audit.lineage import Chronicle, compose
+from intertwine.zk.audit.model_file import check_model_file
+from intertwine.zk.audit.proofs import Claims, Pages, ProofCache, ProofChecker
+from intertwine.zk.audit.report import Cosigner as ReportedCosigner
+from intertwine.zk.audit.report import Report, Signatures
 from intertwine.zk.audit.verdict import CHECKS, Check, CheckResult, Counts, Status, Verdict
-from intertwine.zk.dataset_proof import verify_pages
-from intertwine.zk.privacy import ALL_TASKS, PrivacyRow, account
-from intertwine.zk.round_proof import Answer, check_references, verify_releases
+from intertwine.zk.privacy import ALL_TASKS, Account, PrivacyRow
+from intertwine.zk.round_proof import Answer, check_references
 
 Progress = Callable[[int, int], None]
 
 _BATCH_SIZE = 1 << 17
 
 
-def verify_bundle(path: Path, log_key: str | None = None, progress: Progress | None = None) -> Verdict:
-    """Run all CHECKS over a bundle; reads nothing but its files.
+def verify_bundle(
+    path: Path,
+    policy: Policy | None = None,
+    *,
+    checkpoints: Sequence[str] = (),
+    independent: bool = False,
+    workers: int | None = None,
+    cache: ProofCache | None = None,
+    progress: Progress | None = None,
+) -> Verdict:
+    """Run all CHECKS over a bundle; reads nothing but its file, and changes nothing but the cache.
 
-    log_key: the log's public key, 64 hexadecimal digits, from a source other than the bundle; without it the
-    bundle's own is used and the verdict says so. progress: called with (proofs done, proofs in all), pages of
-    datasets first, then releases.
-    InputError if `path` holds no manifest at all or the key is not one; every other defect is a failed check.
+    policy: the log's public key and the witnesses to demand, from a source other than the bundle; without it
+    the bundle's own key is used and the verdict says so. checkpoints: signed notes of the log that others
+    hold, which must be of prefixes of the bundle's log. independent: verify every proof with the second
+    verifier too. workers: processes, by default one a core. cache: proofs found valid before. progress: is
+    called with (proofs done, proofs in all), pages of datasets first, then releases.
+    InputError if the file is no bundle of any version; every other defect is a failed check.
     """
-    if log_key is not None and not re.fullmatch("[0-9a-f]{64}", log_key):
-        raise InputError("The log's key is not 64 lower-case hexadecimal digits.", "Copy it again, whole.")
-    try:
-        found = (path / "manifest.json").exists()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-    if not found:
-        raise InputError(f"{path} is not a bundle: it has no manifest.json.", "Give the folder of a bundle.")
-    return _Audit(path, log_key, progress or (lambda done, total: None)).run()
+    if not is_bundle(path):
+        raise InputError(f"{path} is not a bundle.", "Give the file that the coordinator exported.")
+    with ProofChecker(independent=independent, workers=workers, cache=cache) as checker:
+        return _Audit(path, policy, checkpoints, checker, progress or (lambda done, total: None)).run()
 
 
 class _CheckError(Exception):
@@ -63,15 +74,33 @@ class _CheckError(Exception):
 class _Audit:
     """One run over one bundle. Each step returns what it saw, in words, or raises _CheckError."""
 
-    def __init__(self, path: Path, log_key: str | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        path: Path,
+        policy: Policy | None,
+        checkpoints: Sequence[str],
+        checker: ProofChecker,
+        progress: Progress,
+    ) -> None:
         self._path = path
-        self._log_key = log_key
+        self._given = policy
+        self._others = checkpoints
+        self._checker = checker
         self._progress = progress
         self._bundle: Bundle
+        self._policy: Policy
         self._history: History
-        self._entries: list[Entry] = []
+        self._tree = Tree()
         self._checkpoint = Checkpoint("", 0, b"")
+        self._cosigners: tuple[Cosigner, ...] = ()
+        self._chronicle = Chronicle()
+        self._retraced_whole = False
+        self._modes: set[str] = set()
+        self._named: dict[str, int] = {}  # blobs, by digest, and the first entry in scope that names each
+        self._account = Account()
+        self._logged = 0  # releases in the log, whatever became of them
         self._proven: set[int] = set()
+        self._judged = False
         self._rejected = 0
         self._published: dict[str, Parameters] = {}
         self._privacy: tuple[PrivacyRow, ...] = ()
@@ -82,7 +111,9 @@ class _Audit:
             "bundle_format": self._bundle_format,
             "entry_encoding": self._entry_encoding,
             "checkpoint_signature": self._checkpoint_signature,
+            "cosignature_quorum": self._cosignature_quorum,
             "log_root": self._log_root,
+            "log_consistency": self._log_consistency,
             "enrolment": lambda: self._retraced("enrolment"),
             "plan": lambda: self._retraced("plan"),
             "dataset": self._datasets,
@@ -93,7 +124,7 @@ class _Audit:
             "proof": self._proofs,
             "aggregate": self._aggregates,
             "publication": self._publications,
-            "privacy": self._account,
+            "privacy": self._accounts,
         }
         results: dict[str, CheckResult] = {}
         for check in CHECKS:
@@ -114,7 +145,10 @@ class _Audit:
     def _locate(self, index: int | None, problem: str) -> str:
         if index is None:
             return problem
-        kind = f" ({self._entries[index].type})" if index < len(self._entries) else ""
+        try:
+            kind = f" ({decode_entry(self._bundle.entry(index)).type})"
+        except IntertwineError:
+            kind = ""
         return f"entry {index}{kind}: {problem}"
 
     def _verdict(self, checks: tuple[CheckResult, ...]) -> Verdict:
@@ -124,41 +158,70 @@ class _Audit:
             checks=checks,
             privacy=self._privacy,
             counts=Counts(
-                len(self._bundle.entries) if opened else 0,
+                self._bundle.manifest.entries if opened else 0,
                 len(self._history.rounds) if opened else 0,
                 len(self._proven),
                 self._rejected,
             ),
-            log_key=self._key if opened else self._log_key or "",
-            self_asserted=self._log_key is None,
-            beacon_modes=tuple(
-                sorted({entry.mode for entry in self._entries if isinstance(entry, BeaconEntry)})
-            ),
+            log_key=self._policy.log_key if opened else "",
+            self_asserted=self._given is None,
+            beacon_modes=tuple(sorted(self._modes)),
+            runs=tuple(self._bundle.manifest.runs) if opened else (),
+            report=self._report() if self._retraced_whole else None,
         )
 
-    # The log as bytes: checks 1 to 4
+    def _report(self) -> Report:
+        """What the log tells, for filing."""
+        witnesses = {witness.nickname: witness for witness in self._policy.witnesses}
+        cosigners = []
+        for cosigner in self._cosigners:
+            witness = witnesses[cosigner.nickname]
+            cosigners.append(ReportedCosigner(witness.nickname, witness.name, witness.key_hex, cosigner.time))
+        source = "self-asserted" if self._given is None else "given"
+        signatures = Signatures(self._policy.log_key, source, tuple(cosigners))
+        return compose(
+            self._history,
+            self._chronicle,
+            self._checkpoint,
+            signatures,
+            proven=self._proven if self._judged else None,
+            independent=self._checker.independent,
+        )
+
+    # The log as bytes: checks 1 to 6
 
     def _bundle_format(self) -> str:
         self._bundle = Bundle.open(self._path)
-        self._key = self._log_key or self._bundle.manifest.log_key
-        self._tree = Tree(leaf_hash(data) for data in self._bundle.entries)
-        self._history = History(self._bundle.manifest.origin, self._key, self._tree.root, self._bundle.blob)
-        return f"{len(self._bundle.entries)} entries of {self._bundle.manifest.origin}"
+        manifest = self._bundle.manifest
+        self._policy = self._given or Policy.of_key(manifest.log_key)
+        self._history = History(manifest.origin, self._policy.log_key, self._tree.root, self._bundle.blob)
+        return f"{manifest.entries} entries of {manifest.origin}; files of runs: {', '.join(manifest.runs)}"
 
     def _entry_encoding(self) -> str:
         seen: set[bytes] = set()
-        for index, data in enumerate(self._bundle.entries):
+        for index, data in enumerate(self._bundle.entries()):
             with _blaming(index):
-                self._entries.append(decode_entry(data))
-            if data in seen:
+                decode_entry(data)
+            leaf = leaf_hash(data)
+            if leaf in seen:
                 raise _CheckError(Finding(index, "the entry occurs for the second time"))
-            seen.add(data)
+            seen.add(leaf)
+            self._tree.append(leaf)
         return "all canonical, none twice"
 
     def _checkpoint_signature(self) -> str:
-        self._checkpoint = open_checkpoint(self._bundle.checkpoint, self._bundle.manifest.origin, self._key)
-        source = "only the bundle vouches for" if self._log_key is None else "you gave"
-        return f"signed with the key {self._key[:16]}…, which {source}"
+        note, key = self._bundle.checkpoint, self._policy.log_key
+        self._checkpoint = open_cosigned(note, Policy.of_key(key)).checkpoint
+        if self._checkpoint.origin != self._bundle.manifest.origin:
+            raise VerificationError("checkpoint_signature", "the manifest names another log.")
+        source = "only the bundle vouches for" if self._given is None else "you gave"
+        return f"signed with the key {key[:16]}…, which {source}"
+
+    def _cosignature_quorum(self) -> str:
+        self._cosigners = open_cosigned(self._bundle.checkpoint, self._policy).cosigners
+        if not self._policy.witnesses:
+            return "no witnesses are demanded"
+        return f"co-signed by {', '.join(cosigner.nickname for cosigner in self._cosigners) or 'nobody'}"
 
     def _log_root(self) -> str:
         size = len(self._tree)
@@ -170,12 +233,59 @@ class _Audit:
         self._retrace()
         return f"root {self._checkpoint.root.hex()[:16]}…"
 
-    # The log as history: checks 5 to 11
+    def _log_consistency(self) -> str:
+        manifest, size = self._bundle.manifest, len(self._tree)
+        root = self._tree.root(size)
+        for earlier in manifest.earlier:
+            checkpoint = self._prefix(earlier.checkpoint, "the bundle")
+            path = [bytes.fromhex(node) for node in earlier.consistency]
+            verify_consistency(checkpoint.size, checkpoint.root, size, root, path)
+        for note in self._others:
+            self._prefix(note, "you")
+        for proof in manifest.publications:
+            path = [bytes.fromhex(node) for node in proof.path]
+            if not 0 <= proof.index < size:
+                raise VerificationError("log_inclusion", f"entry {proof.index} is not in the log.")
+            verify_inclusion(self._tree.leaf(proof.index), proof.index, size, path, root)
+        return (
+            f"earlier checkpoints: {len(manifest.earlier)}, of your own: {len(self._others)}, "
+            f"inclusion proofs: {len(manifest.publications)}"
+        )
+
+    def _prefix(self, note: str, holder: str) -> Checkpoint:
+        """A checkpoint that somebody holds, which has to be of a prefix of this log."""
+        checkpoint = open_cosigned(note, Policy.of_key(self._policy.log_key)).checkpoint
+        if checkpoint.size > len(self._tree):
+            problem = f"{holder} gave a checkpoint of {checkpoint.size} entries: this log is an older state"
+            raise VerificationError("log_consistency", f"{problem}.")
+        if checkpoint.root != self._tree.root(checkpoint.size):
+            problem = f"{holder} gave a checkpoint of {checkpoint.size} entries of another history"
+            raise VerificationError("log_consistency", f"{problem}: the log was forked.")
+        return checkpoint
+
+    # The log as history: checks 7 to 13
 
     def _retrace(self) -> None:
-        for index, entry in enumerate(self._entries):
+        """Read the log a second time, now that it is known to be the one that was signed."""
+        for index, data in enumerate(self._bundle.entries()):
+            if leaf_hash(data) != self._tree.leaf(index):
+                raise InputError(f"{self._path} changed while it was read.", "Run the audit again.")
+            entry = decode_entry(data)
             self._history.add(index, entry)
+            self._chronicle.add(index, entry)
+            self._account.add(index, entry)
+            self._logged += isinstance(entry, ReleaseEntry)
+            if isinstance(entry, BeaconEntry):
+                self._modes.add(entry.mode)
+            if run_of(entry) in (None, *self._runs):
+                self._named.update({digest: self._named.get(digest, index) for digest in blobs_of(entry)})
         self._history.finish()
+        self._retraced_whole = True
+
+    @property
+    def _runs(self) -> list[str]:
+        """The runs whose files the bundle holds."""
+        return self._bundle.manifest.runs
 
     def _retraced(self, check: str) -> str:
         if check in self._history.findings:
@@ -185,22 +295,34 @@ class _Audit:
     def _datasets(self) -> str:
         detail = self._retraced("dataset")
         total, done = self._proofs_in_all(), 0
-        for record in self._history.datasets:
-            with _blaming(record.index):
-                proofs = [self._bundle.blob(page.proof) for page in record.signed.body.pages]
-                verify_pages(record.signed, record.chain, proofs)
-            done += len(proofs)
+        verdicts = self._checker.check(total, self._pages())
+        for record, (failed,) in zip(self._history.datasets, verdicts, strict=True):
+            if failed:
+                raise _CheckError(Finding(record.index, f"check {failed} fails"))
+            done += len(record.signed.body.pages)
             self._progress(done, total)
         return f"{detail}, pages proven: {done}"
+
+    def _pages(self) -> Iterator[Claims]:
+        for record in self._history.datasets:
+            with _blaming(record.index):
+                proofs = tuple(self._bundle.blob(page.proof) for page in record.signed.body.pages)
+            yield Pages(record.signed, record.chain, proofs)
 
     def _releases(self) -> str:
         detail = self._retraced("release")
         for record in self._history.releases():
             with _blaming(record.index):
                 self._check_references(record)
+        for record in self._scoped():
+            with _blaming(record.index):
                 self._bundle.blob(record.release.body.update)
                 self._bundle.blob(record.release.body.proof)
         return detail
+
+    def _scoped(self) -> list[ReleaseRecord]:
+        """The releases whose proofs the bundle holds."""
+        return [record for record in self._history.releases() if record.plan.run in self._runs]
 
     def _check_references(self, record: ReleaseRecord) -> None:
         """A release for another commit or beacon is the participant's fault, if it was rejected as such."""
@@ -210,21 +332,29 @@ class _Audit:
             if error.check != record.rejected_as:
                 raise
 
-    # What follows from updates and proofs: checks 12 to 15
+    # What follows from updates and proofs: checks 14 to 17
 
     def _proofs(self) -> str:
-        findings = []
+        findings: list[Finding] = []
         total = self._proofs_in_all()
-        done = total - len(self._history.releases())
-        for batch in self._batches():
-            errors = verify_releases([self._answer(record) for record in batch])
-            for record, error in zip(batch, errors, strict=True):
-                findings += self._judge(record, "" if error is None else error.check)
+        records = self._scoped()
+        done = total - len(records)
+        batches = list(self._batches(records))
+        answers = (tuple(map(self._answer, batch)) for batch in batches)
+        for batch, verdicts in zip(batches, self._checker.check(total, answers), strict=True):
+            for record, failed in zip(batch, verdicts, strict=True):
+                findings += self._judge(record, failed)
             done += len(batch)
             self._progress(done, total)
+        self._judged = True
         if findings:
             raise _CheckError(findings[0])
-        return f"{len(self._proven)} valid, {self._rejected} rejected as recorded"
+        return f"{len(self._proven)} valid, {self._rejected} rejected as recorded{self._beyond()}"
+
+    def _beyond(self) -> str:
+        """What is said of runs whose files are not here."""
+        others = sorted(self._history.runs.keys() - set(self._runs))
+        return f"; not in this bundle: the runs {', '.join(others)}" if others else ""
 
     def _judge(self, record: ReleaseRecord, failed_check: str) -> list[Finding]:
         """Count a release, and compare the check that it fails, if any, with the one that is recorded."""
@@ -237,16 +367,16 @@ class _Audit:
 
     def _proofs_in_all(self) -> int:
         pages = sum(len(record.signed.body.pages) for record in self._history.datasets)
-        return pages + len(self._history.releases())
+        return pages + len(self._scoped())
 
-    def _batches(self) -> Iterator[list[ReleaseRecord]]:
-        """The releases, as many at a time as have some 2^17 coordinates and records together."""
+    def _batches(self, records: Sequence[ReleaseRecord]) -> Iterator[list[ReleaseRecord]]:
+        """As many at a time as have some 2^17 coordinates and records together, or as the checker takes."""
         batch: list[ReleaseRecord] = []
         size = 0
-        for record in self._history.releases():
+        for record in records:
             batch.append(record)
             size += record.plan.dimension + (record.chain.dataset.rows if record.chain else 0)
-            if size >= _BATCH_SIZE:
+            if size >= _BATCH_SIZE or len(batch) == self._checker.batch:
                 yield batch
                 batch, size = [], 0
         if batch:
@@ -271,7 +401,10 @@ class _Audit:
 
     def _aggregates(self) -> str:
         detail = self._retraced("aggregate")
-        for run in self._history.runs.values():
+        for name in self._runs:
+            run = self._history.runs.get(name)
+            if run is None:
+                raise VerificationError("aggregate", f"the bundle names the run {name!r}, the log has none")
             if any(current.model is not None for current in run.rounds):
                 self._replay(run)
         return detail
@@ -303,34 +436,40 @@ class _Audit:
 
     def _publications(self) -> str:
         detail = self._retraced("publication")
-        for name, run in self._history.runs.items():
+        for name in self._runs:
+            run = self._history.runs[name]
             if run.publication is None:
                 continue
             with _blaming(run.publication_index):
                 if sha256(parameters_to_bytes(self._published[name])) != run.publication.parameters:
                     raise VerificationError("publication", "the published parameters are not the average due")
+                check_model_file(run.plan, run.publication, self._bundle.manifest.origin, self._bundle.blob)
         self._blobs()
         return detail
 
     def _blobs(self) -> None:
-        """Every file that an entry names is there and whole, and there is no other."""
-        named = {digest: index for index, entry in enumerate(self._entries) for digest in blobs_of(entry)}
-        for digest, index in named.items():
+        """Every file that an entry in scope names is there and whole, and there is no other."""
+        for digest, index in self._named.items():
             with _blaming(index):
                 self._bundle.blob(digest)
-        if strangers := self._bundle.blob_names() - named.keys():
+        if strangers := self._bundle.blob_digests() - self._named.keys():
             raise _CheckError(Finding(None, f"no entry names blob {min(strangers)}"))
 
-    def _account(self) -> str:
-        rows = account(self._entries, self._proven)
+    def _accounts(self) -> str:
+        records = self._history.releases()
+        scoped = {record.index for record in self._scoped()}
+        taken = {record.index for record in records if record.index not in scoped and not record.rejected_as}
+        rows = self._account.rows(self._proven, taken)
         self._privacy = tuple(rows)
-        logged = sum(isinstance(entry, ReleaseEntry) for entry in self._entries)
-        counted = {(row.participant, row.task): row.releases for row in rows if row.task != ALL_TASKS}
-        if sum(counted.values()) != logged:
-            raise VerificationError(
-                "privacy", f"{sum(counted.values())} of {logged} releases are accounted for"
-            )
-        return f"{logged} releases of {len({row.participant for row in rows})} participants"
+        counted = _counted(rows)
+        if counted != self._logged:
+            raise VerificationError("privacy", f"{counted} of {self._logged} releases are accounted for")
+        return f"{counted} releases of {len({row.participant for row in rows})} participants{self._beyond()}"
+
+
+def _counted(rows: Sequence[PrivacyRow]) -> int:
+    """Releases in an account, each counted once."""
+    return sum({(row.participant, row.task): row.releases for row in rows if row.task != ALL_TASKS}.values())
 
 
 def _contradiction(recorded: str, found: str) -> str:

@@ -17,13 +17,17 @@ from rich.table import Table
 from rich.text import Text
 
 from intertwine.protocols.accounting import Assurance
+from intertwine.protocols.cosignature import MAX_COSIGNED_BYTES
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import read_bounded, write_atomic
+from intertwine.protocols.policy import Policy
 from intertwine.zk import proof_file
 from intertwine.zk.audit import verify_bundle
+from intertwine.zk.audit.proofs import ProofCache
 from intertwine.zk.audit.verdict import Status, Verdict
 from intertwine.zk.privacy import ALL_TASKS, PrivacyRow
 from intertwine.zk.proof_verdict import Opinion, ProofVerdict, Verifiers, judge
+from intertwine.zk.reference_string import cache_folder
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -54,7 +58,7 @@ def audit() -> None:
 
 @app.command()
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", show_default=False)],
+    bundle: Annotated[Path, typer.Argument(help="The bundle's file.", show_default=False)],
     log_key: Annotated[
         str | None,
         typer.Option(
@@ -62,18 +66,42 @@ def verify(
             metavar="HEX_OR_FILE",
         ),
     ] = None,
+    policy_file: Annotated[
+        Path | None,
+        typer.Option("--policy", help="The log's key and the witnesses to demand.", metavar="FILE"),
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(help="A checkpoint that somebody else holds; may be repeated.", metavar="FILE"),
+    ] = None,
+    independent: Annotated[
+        bool, typer.Option("--independent", help="Verify every proof with the second verifier as well.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that verify proofs; by default one a core.", min=1, max=256)
+    ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Remember proofs found valid, and do not repeat them.")
+    ] = True,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the verdict to this file.", metavar="FILE")
     ] = None,
 ) -> None:
     """Check a bundle's log, proofs, models and privacy figures; exit code 1 if anything is wrong."""
-    key = None if log_key is None else _read_key(log_key)
+    policy = _read_policy(policy_file, log_key)
+    notes = [read_bounded(path, MAX_COSIGNED_BYTES).decode(errors="replace") for path in checkpoint or ()]
     errors = Console(stderr=True)
     columns = TextColumn("Checking proofs"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task("proofs", total=None)
         verdict = verify_bundle(
-            bundle, key, lambda done, total: bar.update(task, completed=done, total=total)
+            bundle,
+            policy,
+            checkpoints=notes,
+            independent=independent,
+            workers=workers,
+            cache=ProofCache(cache_folder()) if cache else None,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if json_file is not None:
         write_atomic(json_file, verdict_to_json(verdict))
@@ -107,17 +135,26 @@ def verdict_to_json(verdict: Verdict) -> bytes:
     return ("".join("1e999" if token == "Infinity" else token for token in tokens) + "\n").encode()  # noqa: S105
 
 
+def _read_policy(policy: Path | None, log_key: str | None) -> Policy | None:
+    """Whose word counts, from one of the two options; None without either."""
+    if policy is None:
+        return None if log_key is None else Policy.of_key(_read_key(log_key))
+    if log_key is not None:
+        raise InputError("--log-key and --policy both name the log's key.", "Give one of them.")
+    return Policy.read(policy)
+
+
 def _read_key(value: str) -> str:
     """The key given on the command line or in the file named there."""
-    if not re.fullmatch("[0-9a-fA-F]{64}", value):
-        content = read_bounded(Path(value), _MAX_KEY_FILE_BYTES).decode(errors="replace").strip()
-        if not re.fullmatch("[0-9a-fA-F]{64}", content):
-            raise InputError(
-                f"--log-key: {value} does not hold a key of 64 hexadecimal digits.",
-                "Give the log's public key as the coordinator published it.",
-            )
-        value = content
-    return value.lower()
+    if re.fullmatch("[0-9a-fA-F]{64}", value):
+        return value
+    content = read_bounded(Path(value), _MAX_KEY_FILE_BYTES).decode(errors="replace").strip()
+    if not re.fullmatch("[0-9a-fA-F]{64}", content):
+        raise InputError(
+            f"--log-key: {value} does not hold a key of 64 hexadecimal digits.",
+            "Give the log's public key as the coordinator published it.",
+        )
+    return content
 
 
 def _print(verdict: Verdict, console: Console) -> None:

@@ -36,27 +36,40 @@ CHECKS: tuple[Check, ...] = (
     Check(3, "checkpoint_signature", "The checkpoint is signed with the log's key.", "entry_encoding"),
     Check(
         4,
+        "cosignature_quorum",
+        "The checkpoint carries the co-signatures that the policy demands.",
+        "checkpoint_signature",
+    ),
+    Check(
+        5,
         "log_root",
         "The entries hash to the checkpoint's size and root (RFC 6962).",
         "checkpoint_signature",
     ),
-    Check(5, "enrolment", "Every participant enrolled once, with keys that nobody else has.", "log_root"),
     Check(
         6,
+        "log_consistency",
+        "Earlier checkpoints, those of the bundle and those that others hold, are of prefixes of this log; "
+        "the bundle's proofs of consistency and inclusion lead to its checkpoint.",
+        "log_root",
+    ),
+    Check(7, "enrolment", "Every participant enrolled once, with keys that nobody else has.", "log_root"),
+    Check(
+        8,
         "plan",
         "Plans are signed with the log's key, for this deployment and enrolled participants; rounds open "
         "only for planned runs, in order, from the latest parameters, for everyone, with a fresh nonce.",
         "enrolment",
     ),
     Check(
-        7,
+        9,
         "dataset",
         "Every dataset is signed by its participant and continues its chain; its pages are proven, its "
         "commitments never occurred before, and nobody else enrolled the same records.",
         "plan",
     ),
     Check(
-        8,
+        10,
         "commit",
         "Every commit is signed by its participant, for its slot, plan and parameters, before the beacon, "
         "once a slot, names the dataset in force if the plan needs one, and uses no commitment that occurred "
@@ -64,41 +77,41 @@ CHECKS: tuple[Check, ...] = (
         "dataset",
     ),
     Check(
-        9,
+        11,
         "beacon",
         "Every beacon follows from the nonce fixed when the round opened and from a checkpoint of this log "
         "that covers all the round's commits; one a round.",
         "commit",
     ),
     Check(
-        10,
+        12,
         "release",
         "Every release is signed by its participant, answers its commit and beacon, comes once a slot, and "
         "its update and proof are in the bundle.",
         "beacon",
     ),
-    Check(11, "outcome", "Every release, and every commit without one, has exactly one outcome.", "release"),
+    Check(13, "outcome", "Every release, and every commit without one, has exactly one outcome.", "release"),
     Check(
-        12,
+        14,
         "proof",
         "Accepted releases prove their statement; rejected ones fail the recorded check.",
         "outcome",
     ),
     Check(
-        13,
+        15,
         "aggregate",
         "Every model counts all accepted updates and no others, reaches the quorum, and its aggregate and "
         "parameters are those recomputed.",
         "outcome",
     ),
     Check(
-        14,
+        16,
         "publication",
         "Published parameters are those recomputed; every file that an entry names, ONNX files included, is "
         "there unaltered, and there is no other.",
         "aggregate",
     ),
-    Check(15, "privacy", "Every release ever logged is counted in its participant's figures.", "outcome"),
+    Check(17, "privacy", "Every release ever logged is counted in its participant's figures.", "outcome"),
 )
 
 
@@ -128,7 +141,8 @@ class Verdict:
     """The audit's result.
 
     log_key: the key the log was checked with, empty if there was none; self_asserted: it came from the bundle
-    itself, so the log's origin is unproven. privacy: empty if the log could not be retraced. report: what the
+    itself, so the log's origin is unproven. runs: those whose proofs and models were checked; of others only
+    the log was. privacy: empty if the log could not be retraced. report: what the
     log tells, for filing; None if its entries are not those that the checkpoint was signed over.
     """
 
@@ -139,4 +153,5 @@ class Verdict:
     log_key: str
     self_asserted: bool
     beacon_modes: tuple[str, ...]
+    runs: tuple[str, ...] = ()
     report: Report | None = None
