@@ -1,9 +1,11 @@
 """Recorded federations: three participants, a few rounds, real keys, commitments and proofs."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -49,6 +51,7 @@ from intertwine.protocols.signing import SigningKey
 from intertwine.zk.audit import CHECKS, Status, Verdict
 from intertwine.zk.dataset import DatasetOpening, PageStatement, Shape, commit_dataset, prove_page
 from intertwine.zk.dataset_proof import Chain, verify_dataset
+from intertwine.zk.privacy import Account, PrivacyRow
 from intertwine.zk.round_proof import statement_for, verify_release
 
 Audit = Callable[..., Verdict]
@@ -122,22 +125,35 @@ class Recording:
         beacon = derive_beacon(entry.round, checkpoint, bytes.fromhex(nonce)).hex()
         self.edit(position, **{"checkpoint": checkpoint, "nonce": nonce, "beacon": beacon, **changes})
 
-    def write(self, folder: Path, checkpoint: str | None = None) -> Path:
-        """Write a bundle with the blobs that entries name; the checkpoint is made anew unless given."""
+    def write(
+        self,
+        folder: Path,
+        checkpoint: str | None = None,
+        *,
+        raw: Mapping[int, bytes] = MappingProxyType({}),
+        strays: Sequence[str] = (),
+        **manifest: Any,
+    ) -> Path:
+        """Write a bundle with the blobs that entries name; the checkpoint is made anew unless given.
+
+        raw: entries' bytes that differ, by position; strays: digests of more blobs; manifest: other fields.
+        """
         sources = folder / "sources"
         sources.mkdir()
         named = {digest for entry in self.entries for digest in blobs_of(entry)} & self.blobs.keys()
+        named.update(strays)
         for digest in named:
             (sources / digest).write_bytes(self.blobs[digest])
-        write_bundle(
-            folder / "test.bundle",
-            origin=self.origin,
-            log_key=self.log_key.public,
-            runs=sorted({entry.plan.body.run for entry in self.entries if isinstance(entry, PlanEntry)}),
-            entries=[entry.encode() for entry in self.entries],
-            checkpoint=checkpoint or self.checkpoint(len(self.entries)),
-            blobs={digest: sources / digest for digest in named},
-        )
+        runs = sorted({entry.plan.body.run for entry in self.entries if isinstance(entry, PlanEntry)})
+        fields = {
+            "origin": self.origin,
+            "log_key": self.log_key.public,
+            "runs": runs,
+            "entries": [raw.get(index, entry.encode()) for index, entry in enumerate(self.entries)],
+            "checkpoint": checkpoint or self.checkpoint(len(self.entries)),
+            "blobs": {digest: sources / digest for digest in named},
+        }
+        write_bundle(folder / "test.bundle", **(fields | manifest))
         return folder / "test.bundle"
 
 
@@ -381,3 +397,11 @@ def assert_fails(verdict: Verdict, name: str, entry: int | None = None, words: s
         assert failed[0].detail.startswith(f"entry {entry} (")
     passed = {check.name for check in verdict.checks if check.status is Status.PASSED}
     assert all(check.needs in passed for check in CHECKS if check.name in passed and check.needs)
+
+
+def account(entries: Sequence[Entry], proven: Collection[int]) -> list[PrivacyRow]:
+    """The figures of a log with these entries."""
+    everything = Account()
+    for position, entry in enumerate(entries):
+        everything.add(position, entry)
+    return everything.rows(proven)

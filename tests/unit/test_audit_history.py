@@ -28,11 +28,12 @@ from tests.recording import Audit, Recording, assert_fails
 
 @pytest.mark.parametrize("shared", ["participant", "signing_key", "node_key"])
 def test_enrolled_twice(recording: Recording, audit: Audit, shared: str) -> None:
-    first = recording.entries[0]
+    position = recording.position(Enrolment)
+    first = recording.entries[position]
     fresh = {"participant": "dee", "signing_key": sha256(b"1"), "node_key": sha256(b"2")}
     twin = first.model_copy(update={**fresh, shared: getattr(first, shared), "time": first.time + 1})
-    recording.entries.insert(1, twin)
-    assert_fails(audit(recording), "enrolment", 1)
+    recording.entries.insert(position + 1, twin)
+    assert_fails(audit(recording), "enrolment", position + 1)
 
 
 # 6 plan

@@ -8,7 +8,7 @@ The work is kept round by round, so that an interrupted run goes on where it end
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +20,7 @@ from intertwine.protocols.aggregation import (
     ServerOptimizer,
     aggregate,
     aggregate_to_bytes,
+    parameters_from_bytes,
     parameters_to_bytes,
     update_from_bytes,
 )
@@ -27,10 +28,13 @@ from intertwine.protocols.bundle import write_bundle
 from intertwine.protocols.checkpoint import Checkpoint, sign_checkpoint
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
+    Act,
     BeaconEntry,
     CommitEntry,
     Enrolment,
     Entry,
+    InvitationIssued,
+    LogCreated,
     ModelEntry,
     Outcome,
     PlanEntry,
@@ -57,11 +61,11 @@ Report = Callable[[int, int], None]
 
 
 def log_key() -> SigningKey:
-    """The key that signs the log."""
+    """The key that signs the generated logs."""
     return signing_key("log")
 
 
-def make(folder: Path, rounds: int, participants: int, workers: int, report: Report) -> Path:
+def make(folder: Path, rounds: int, participants: int, report: Report) -> Path:
     """The bundle of a federation of that size, from `folder` if it was made before.
 
     InputError if the folder holds rounds of another version of the protocol.
@@ -71,9 +75,43 @@ def make(folder: Path, rounds: int, participants: int, workers: int, report: Rep
         for part in ("rounds", "blobs"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         # A spawned process starts small; a forked one would hold all of this one's modules.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
             _Federation(folder, rounds, participants, pool).play(report).write(bundle)
     return bundle
+
+
+def forecast_plan(participants: list[str], rounds: int) -> tuple[Plan, tuple[bytes, bytes]]:
+    """The shipped forecaster's plan, with the initial parameters and the template that it names."""
+    task = find_task(TASK)
+    initial, template = parameters_to_bytes(task.initial_parameters()), task.template()
+    values = {
+        **recipe(TASK).choices(),
+        "deployment": log_key().public,
+        "run": RUN,
+        "task": TASK,
+        "model": model_digest(TASK, task.dimension, task.version),
+        "dimension": task.dimension,
+        "rounds": rounds,
+        "average_last": 1,
+        "participants": participants,
+        "quorum": len(participants),
+        "deadline_s": 60,
+        "initial": sha256(initial),
+        "template": sha256(template),
+    }
+    return Plan.model_validate(values), (initial, template)
+
+
+def enrolments(names: list[str]) -> Iterator[Entry]:
+    """How a log begins: its creation, and everybody's invitation and enrolment."""
+    yield Act(time=START, act=LogCreated(log_key=log_key().public))
+    for number, name in enumerate(names, 1):
+        time = START + 2 * number - 1
+        terms = {"participant": name, "role": "retailer", "tasks": [TASK]}
+        invitation = {"number": number, "expires": time + 3600, **terms}
+        yield Act(time=time, act=InvitationIssued.model_validate(invitation))
+        keys = {"signing_key": signing_key(name).public, "node_key": sha256(name.encode())}
+        yield Enrolment.model_validate({"time": time + 1, **terms, **keys})
 
 
 class _Federation:
@@ -85,29 +123,13 @@ class _Federation:
         self._names = [f"participant-{number:02}" for number in range(1, participants + 1)]
         self._key = log_key()
         self._origin = f"intertwine/{self._key.public[:16]}"
-        task = find_task(TASK)
-        self._template = task.template()
         self._entries: list[bytes] = []
         self._tree = Tree()
-        initial = task.initial_parameters()
-        self._plan = Plan.model_validate(
-            {
-                **recipe(TASK).choices(),
-                "deployment": self._key.public,
-                "run": RUN,
-                "task": TASK,
-                "model": model_digest(TASK, task.dimension, task.version),
-                "dimension": task.dimension,
-                "rounds": rounds,
-                "average_last": 1,
-                "participants": self._names,
-                "quorum": participants,
-                "deadline_s": 60,
-                "initial": self._keep(parameters_to_bytes(initial)),
-                "template": self._keep(self._template),
-            }
-        )
-        self._optimizer = ServerOptimizer(self._plan, initial)
+        self._plan, parts = forecast_plan(self._names, rounds)
+        for part in parts:
+            self._keep(part)
+        initial, self._template = parts
+        self._optimizer = ServerOptimizer(self._plan, parameters_from_bytes(initial, self._plan.dimension))
 
     def play(self, report: Report) -> "_Federation":
         """From enrolment to publication; rounds that are there are read, not made."""
@@ -134,17 +156,8 @@ class _Federation:
         )
 
     def _enrol(self) -> None:
-        for name in self._names:
-            self._log(
-                Enrolment(
-                    time=self._now(),
-                    participant=name,
-                    role="retailer",
-                    tasks=[TASK],
-                    signing_key=signing_key(name).public,
-                    node_key=sha256(name.encode()),
-                )
-            )
+        for entry in enrolments(self._names):
+            self._log(entry)
         self._log(PlanEntry(time=self._now(), plan=Signed[Plan].create(self._plan, self._key)))
 
     def _round(self, number: int) -> None:

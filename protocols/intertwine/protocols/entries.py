@@ -1,4 +1,8 @@
-"""The entries of the log: everything an auditor needs to retrace a run, in the order it happened."""
+"""The entries of the log: everything an auditor needs to retrace a run, in the order it happened.
+
+An entry is written in the same transaction as what it records. Administrative acts that have no entry of their
+own are an `Act`; what the coordinator can be told to do besides changes nothing that an auditor relies on.
+"""
 
 from typing import Annotated, Literal, TypeAlias
 
@@ -8,12 +12,50 @@ from intertwine.protocols.dataset import Dataset
 from intertwine.protocols.document import Document, Hex32, Name, Note, Timestamp, describe
 from intertwine.protocols.encoding import decode
 from intertwine.protocols.errors import InputError
+from intertwine.protocols.keys import NewKey
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot
 
 ROLES = ("retailer", "creator", "smb", "security")
 Role: TypeAlias = Literal["retailer", "creator", "smb", "security"]
 Verdict: TypeAlias = Literal["accepted", "rejected", "aborted"]
+
+
+class LogCreated(Document):
+    """The log began: its key, and the version of its entries. Always entry 0, and nowhere else."""
+
+    kind: Literal["init"] = "init"
+    version: Literal["intertwine/log/v1"] = "intertwine/log/v1"
+    log_key: Hex32
+
+
+class InvitationIssued(Document):
+    """Somebody may enrol under this name, with this role and for these tasks, until `expires`.
+
+    number: counts the deployment's invitations from 1. The token is a secret and leaves no trace here.
+    """
+
+    kind: Literal["invitation"] = "invitation"
+    number: Annotated[int, Field(ge=1, le=2**32)]
+    participant: Name
+    role: Role
+    tasks: list[Name]
+    expires: Timestamp
+
+
+class RunStopped(Document):
+    """A run was told to end before its plan was carried out."""
+
+    kind: Literal["stop"] = "stop"
+    run: Name
+
+
+class Act(Document):
+    """An administrative act of the coordinator."""
+
+    type: Literal["act"] = "act"
+    time: Timestamp
+    act: Annotated[LogCreated | InvitationIssued | RunStopped, Field(discriminator="kind")]
 
 
 class Enrolment(Document):
@@ -26,6 +68,23 @@ class Enrolment(Document):
     tasks: list[Name]
     signing_key: Hex32
     node_key: Hex32
+
+
+class KeyChange(Document):
+    """A participant replaced its signing key; what it signs from now on is signed with the new one."""
+
+    type: Literal["key-change"] = "key-change"
+    time: Timestamp
+    change: Signed[NewKey]
+
+
+class Revocation(Document):
+    """The coordinator ended a participant's membership, for good, and why."""
+
+    type: Literal["revocation"] = "revocation"
+    time: Timestamp
+    participant: Name
+    reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
 class DatasetEntry(Document):
@@ -128,7 +187,10 @@ class Failure(Document):
 
 
 Entry: TypeAlias = (
-    Enrolment
+    Act
+    | Enrolment
+    | KeyChange
+    | Revocation
     | DatasetEntry
     | PlanEntry
     | RoundOpened

@@ -1,6 +1,7 @@
 """Ending a run that cannot go on, so that its log is complete: every logged release gets its one outcome."""
 
 from intertwine.protocols.entries import (
+    Act,
     BeaconEntry,
     CommitEntry,
     Entry,
@@ -8,6 +9,7 @@ from intertwine.protocols.entries import (
     Outcome,
     ReleaseEntry,
     RoundOpened,
+    RunStopped,
     Verdict,
     decode_entry,
 )
@@ -15,22 +17,29 @@ from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, RoundId, Signed, Slot
 from intertwine.server.datasets import enrolled_chain
-from intertwine.server.store import Store, now
+from intertwine.server.store import Run, Store, now
 from intertwine.zk.round_proof import verify_release
 
 
 def end_run(store: Store, plan: Plan, state: str, reason: str) -> None:
     """Judge what is left of the run's open round, log a Failure and set the run's state.
 
-    state: failed or stopped. Nothing happens if the run has ended already.
+    state: failed, or stopped, which is an act of the coordinator's and logged as one. Nothing happens if the
+    run has ended already.
     """
     if store.run(plan.run).ended:
         return
     entries = [decode_entry(data) for data in store.entries()]
     for outcome in _missing_outcomes(store, plan, entries):
         store.record(outcome)
-    store.record(Failure(time=now(), round=_latest_round(plan, entries), reason=reason[:500]))
-    store.update_run(plan.run, state=state, detail=reason)
+    with store.transaction() as session:
+        run = session.get_one(Run, plan.run)
+        if run.ended:
+            return
+        if state == "stopped":
+            store.append(session, Act(time=now(), act=RunStopped(run=plan.run)))
+        store.append(session, Failure(time=now(), round=_latest_round(plan, entries), reason=reason[:500]))
+        run.state, run.detail = state, reason
 
 
 def _latest_round(plan: Plan, entries: list[Entry]) -> RoundId:

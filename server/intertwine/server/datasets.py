@@ -27,6 +27,7 @@ from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.mechanism import ReleaseMechanism
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Signed
+from intertwine.server.membership import require_active
 from intertwine.server.store import DatasetRow, Participant, Store, now
 from intertwine.zk.dataset_proof import Chain, document_shape, extend, verify_dataset
 from intertwine.zk.round_proof import planned_shape
@@ -156,6 +157,7 @@ def _log(store: Store, signed: Signed[Dataset], chain: Chain) -> None:
         document=signed.encode(),
     )
     with store.transaction() as session:
+        require_active(session, body.participant, signed.key)
         _refuse_duplicate(session, body)
         store.claim_points(session, points)
         session.add(row)

@@ -3,16 +3,17 @@
 import secrets
 from collections.abc import Callable
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from intertwine.models.registry import task as find_task
 from intertwine.protocols import enrolment
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
-from intertwine.protocols.entries import ROLES, Enrolment
+from intertwine.protocols.entries import ROLES, Act, Enrolment, InvitationIssued
 from intertwine.protocols.errors import InputError
 from intertwine.server.home import Home
+from intertwine.server.membership import refuse_known_key
 from intertwine.server.store import Invitation, Participant, Store, now
 
 # Registers a Flower node key with SuperLink and returns the node id; repeating it is harmless.
@@ -20,7 +21,7 @@ RegisterNode = Callable[[bytes], int]
 
 
 def invite(home: Home, store: Store, participant: str, role: str, tasks: list[str], lifetime_s: int) -> str:
-    """Make a one-time token for `participant`, and fix its role and tasks.
+    """Make a one-time token for `participant`, fix its role and tasks, and log that it was invited.
 
     InputError for an unknown role or task, or a participant that is enrolled already.
     """
@@ -39,15 +40,16 @@ def invite(home: Home, store: Store, participant: str, role: str, tasks: list[st
     )
     with store.transaction() as session:
         _refuse_enrolled(session, participant)
-        session.add(
-            Invitation(
-                secret_digest=invitation.secret_digest(),
-                participant=participant,
-                role=role,
-                tasks=sorted(tasks),
-                expires=now() + lifetime_s,
-            )
+        row = Invitation(
+            secret_digest=invitation.secret_digest(),
+            participant=participant,
+            role=role,
+            tasks=sorted(tasks),
+            expires=now() + lifetime_s,
         )
+        number = 1 + (session.scalar(select(func.count()).select_from(Invitation)) or 0)
+        session.add(row)
+        store.append(session, _invitation_entry(row, number))
     return invitation.token()
 
 
@@ -62,11 +64,12 @@ def enrol(
     request.verify()
     digest = sha256(bytes.fromhex(request.secret))
     with store.transaction() as session:
-        _usable_invitation(session, digest)
+        _usable_invitation(session, digest, now())
     node_id = register_node(request.node_key.encode())
     access_token = secrets.token_hex(32)
     with store.transaction() as session:
-        invitation = _usable_invitation(session, digest)
+        time = now()
+        invitation = _usable_invitation(session, digest, time)
         _refuse_known_keys(session, request)
         invitation.used = True
         session.add(
@@ -80,7 +83,7 @@ def enrol(
                 access_digest=sha256(bytes.fromhex(access_token)),
             )
         )
-        store.append(session, _log_entry(invitation, request))
+        store.append(session, _log_entry(invitation, request, time))
         return EnrolmentAnswer(
             participant=invitation.participant,
             role=invitation.role,
@@ -92,11 +95,27 @@ def enrol(
         )
 
 
-def _log_entry(invitation: Invitation, request: EnrolmentRequest) -> Enrolment:
+def _invitation_entry(invitation: Invitation, number: int) -> Act:
+    return Act(
+        time=now(),
+        act=InvitationIssued.parse(
+            {
+                "kind": "invitation",
+                "number": number,
+                "participant": invitation.participant,
+                "role": invitation.role,
+                "tasks": invitation.tasks,
+                "expires": invitation.expires,
+            }
+        ),
+    )
+
+
+def _log_entry(invitation: Invitation, request: EnrolmentRequest, time: int) -> Enrolment:
     return Enrolment.parse(
         {
             "type": "enrolment",
-            "time": now(),
+            "time": time,
             "participant": invitation.participant,
             "role": invitation.role,
             "tasks": invitation.tasks,
@@ -106,14 +125,14 @@ def _log_entry(invitation: Invitation, request: EnrolmentRequest) -> Enrolment:
     )
 
 
-def _usable_invitation(session: Session, secret_digest: str) -> Invitation:
+def _usable_invitation(session: Session, secret_digest: str, time: int) -> Invitation:
     invitation = session.get(Invitation, secret_digest)
     remedy = "Ask the coordinator for a new invitation."
     if invitation is None:
         raise InputError("The invitation token is not known here.", remedy)
     if invitation.used:
         raise InputError("The invitation token was used already.", remedy)
-    if invitation.expires < now():
+    if invitation.expires < time:
         raise InputError("The invitation token has expired.", remedy)
     _refuse_enrolled(session, invitation.participant)
     return invitation
@@ -125,10 +144,9 @@ def _refuse_enrolled(session: Session, participant: str) -> None:
 
 
 def _refuse_known_keys(session: Session, request: EnrolmentRequest) -> None:
-    known = select(Participant).where(
-        (Participant.signing_key == request.signing_key) | (Participant.node_key == request.node_key)
-    )
+    refuse_known_key(session, request.signing_key)
+    known = select(Participant).where(Participant.node_key == request.node_key)
     if session.scalars(known).first() is not None:
         raise InputError(
-            "One of the keys is registered for another participant.", "Enrol from a new home folder."
+            "The node key is registered for another participant.", "Enrol from a new home folder."
         )

@@ -18,6 +18,7 @@ from intertwine.protocols.round import Signed, model_digest
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.closing import end_run
 from intertwine.server.datasets import check_enrolled
+from intertwine.server.membership import active_participants, revoked
 from intertwine.server.store import Run, Store, now
 from intertwine.zk.dataset import Shape
 from intertwine.zk.round_proof import planned_shape
@@ -59,7 +60,7 @@ def build_plan(store: Store, task: str, run: str, choices: Mapping[str, Any]) ->
                 f"Plan field {field} is {choices[field]!r}; for task {task!r} it must be {derived[field]!r}.",
                 "Leave the field out, or choose the task that it belongs to.",
             )
-    enrolled = [member.name for member in store.participants() if task in member.tasks]
+    enrolled = [member.name for member in active_participants(store) if task in member.tasks]
     if not enrolled:
         raise InputError(f"Nobody is enrolled for task {task!r}.", "Invite participants first.")
     values = {
@@ -82,6 +83,8 @@ def launch(store: Store, key: SigningKey, plan: Plan, start: Callable[[], int]) 
     if any(run.name == plan.run for run in store.runs()):
         raise InputError(f"There is a run {plan.run!r} already.", "Choose another --run.")
     with store.transaction() as session:
+        if gone := revoked(session, plan.participants):
+            raise InputError(f"Participant {min(gone)!r} is revoked.", "Leave it out of the plan.")
         store.append(session, PlanEntry(time=now(), plan=Signed[Plan].create(plan, key)))
         session.add(Run(name=plan.run, task=plan.task, plan=plan.encode(), state="launched", launched=now()))
     try:
@@ -92,8 +95,11 @@ def launch(store: Store, key: SigningKey, plan: Plan, start: Callable[[], int]) 
 
 
 def _check_members(store: Store, plan: Plan) -> None:
+    active = {member.name: member for member in active_participants(store)}
     for name in plan.participants:
-        if plan.task not in store.participant(name).tasks:
+        if name not in active:
+            raise InputError(f"Participant {name!r} is not enrolled.", "Leave it out of the plan.")
+        if plan.task not in active[name].tasks:
             raise InputError(
                 f"Participant {name!r} is not enrolled for task {plan.task!r}.", "Leave it out of the plan."
             )

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy.orm import Session
 
 from intertwine.protocols.aggregation import (
     ServerOptimizer,
@@ -56,7 +57,8 @@ from intertwine.server.closing import end_run
 from intertwine.server.datasets import enrolled_chain
 from intertwine.server.fleet import Fleet
 from intertwine.server.home import Home
-from intertwine.server.store import LogView, Participant, Store, now
+from intertwine.server.membership import active_participants, require_active, revoked
+from intertwine.server.store import LogView, Participant, Run, Store, now
 from intertwine.zk.dataset_proof import Chain
 from intertwine.zk.round_proof import check_commit, verify_release
 
@@ -119,7 +121,6 @@ class RunDriver:
             self._round(number)
             self._store.update_run(self._plan.run, finished_rounds=number)
         self._publish()
-        self._store.update_run(self._plan.run, state="finished")
 
     def _round(self, number: int) -> None:
         current = self._open(number)
@@ -132,22 +133,33 @@ class RunDriver:
     def _open(self, number: int) -> _Round:
         plan = self._plan
         identity = RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=number)
-        members = {}
-        for name in plan.participants:
-            participant = self._store.participant(name)
-            members[int(participant.node_id)] = _Member(participant, Slot(round=identity, participant=name))
         parameters = parameters_to_bytes(self._optimizer.parameters)
-        current = _Round(identity, parameters, secrets.token_bytes(32), members)
-        self._store.record(
-            RoundOpened(
+        digest, nonce = self._store.put_blob(parameters), secrets.token_bytes(32)
+        with self._store.transaction() as session:
+            self._require_running(session)
+            gone = revoked(session, plan.participants)
+            names = [name for name in plan.participants if name not in gone]
+            members = [session.get_one(Participant, name) for name in names]
+            opened = RoundOpened(
                 time=now(),
                 round=identity,
-                parameters=self._store.put_blob(parameters),
-                nonce_digest=sha256(current.nonce),
-                participants=plan.participants,
+                parameters=digest,
+                nonce_digest=sha256(nonce),
+                participants=names,
             )
-        )
-        return current
+            self._store.append(session, opened)
+        slots = {
+            int(member.node_id): _Member(member, Slot(round=identity, participant=member.name))
+            for member in members
+        }
+        return _Round(identity, parameters, nonce, slots)
+
+    def _require_running(self, session: Session) -> Run:
+        """The run, unless it was ended from outside; the log must not go on with it then."""
+        run = session.get_one(Run, self._plan.run)
+        if run.ended:
+            raise FederationError(f"Run {run.name!r} has {run.state}: {run.detail}")
+        return run
 
     def _collect_commits(self, current: _Round) -> None:
         request = CommitRequest(
@@ -164,7 +176,7 @@ class RunDriver:
     def _accept_commit(self, current: _Round, member: _Member, reply: Envelope) -> None:
         reply.expect(0)
         signed = Signed[Commit].decode(reply.document)
-        commit = signed.open(member.participant.signing_key)
+        commit = signed.open(self._key_of(member))
         expected = (member.slot, self._plan.digest(), sha256(current.parameters))
         if member.commit is not None:
             raise VerificationError("second_commit", "the slot has a commit.")
@@ -174,9 +186,15 @@ class RunDriver:
         check_commit(self._plan, commit, member.chain)
         entry = CommitEntry(time=now(), commit=signed)
         with self._store.transaction() as session:
+            require_active(session, member.participant.name, signed.key)
             self._store.claim_points(session, [*commit.randomness, *commit.gradient, *commit.lot])
             member.commit_position = self._store.append(session, entry)
         member.commit, member.commit_time = signed, entry.time
+
+    def _key_of(self, member: _Member) -> str:
+        """The participant's key in force; VerificationError `membership` if it was revoked meanwhile."""
+        with self._store.transaction() as session:
+            return require_active(session, member.participant.name).signing_key
 
     def _chain(self, participant: str) -> Chain | None:
         """The participant's enrolled records, if the plan is about any."""
@@ -226,7 +244,8 @@ class RunDriver:
     def _accept_release(self, current: _Round, member: _Member, reply: Envelope) -> None:
         update, proof = reply.expect(2)
         signed = Signed[Release].decode(reply.document)
-        release = signed.open(member.participant.signing_key)
+        # A slot has one key from commit to outcome: its proof is bound to it.
+        release = signed.open(member.commit.key if member.commit else self._key_of(member))
         if member.commit is None or member.ended:
             raise VerificationError("second_outcome", "the slot has ended.")
         if release.slot != member.slot:
@@ -295,14 +314,15 @@ class RunDriver:
         parameters = parameters_to_bytes(self._optimizer.published())
         metadata = model_metadata(plan, parameters, self._store.origin)
         model = expected_model(self._store.blob(plan.template), parameters, metadata)
-        self._store.record(
-            Publication(
-                time=now(),
-                round=identity,
-                parameters=self._store.put_blob(parameters),
-                onnx=self._store.put_blob(model),
-            )
+        entry = Publication(
+            time=now(),
+            round=identity,
+            parameters=self._store.put_blob(parameters),
+            onnx=self._store.put_blob(model),
         )
+        with self._store.transaction() as session:
+            self._require_running(session).state = "finished"
+            self._store.append(session, entry)
 
     # Exchanges
 
@@ -319,7 +339,7 @@ class RunDriver:
             try:
                 reply = Envelope.from_bytes(payload, (4 * MAX_DIMENSION, MAX_PROOF_BYTES))
                 if kind_of(reply.document) == "Refusal":
-                    refusal = Signed[Refusal].decode(reply.document).open(member.participant.signing_key)
+                    refusal = Signed[Refusal].decode(reply.document).open(self._key_of(member))
                     raise FederationError(f"it declined: {refusal.reason}")
                 accept(current, member, reply)
             except IntertwineError as error:
@@ -353,7 +373,8 @@ def run(fleet: Fleet, config: Mapping[str, object]) -> None:
     plan = Plan.decode(store.run(str(config["run"])).plan)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
-        nodes = {int(store.participant(name).node_id) for name in plan.participants}
+        active = active_participants(store)
+        nodes = {int(member.node_id) for member in active if member.name in plan.participants}
         _wait_for_nodes(fleet, nodes)
         RunDriver(store, key, plan, _FlowerTransport(fleet)).execute()
     except Exception as error:

@@ -69,9 +69,16 @@ class ControlClient:
         raise FederationError("This node key was unregistered before.", "Enrol with a new key.")
 
     def unregister(self, node_id: int) -> None:
-        """Expel a node: its requests are refused from now on. Its key cannot be registered again."""
+        """Expel a node: its requests are refused from now on. Its key cannot be registered again.
+
+        Nothing happens if it was expelled before.
+        """
         with self._client() as client:
-            client.UnregisterNode(UnregisterNodeRequest(node_id=node_id))
+            try:
+                client.UnregisterNode(UnregisterNodeRequest(node_id=node_id))
+            except httpx.HTTPStatusError as error:
+                if _code(error) != ApiErrorCode.NODE_NOT_FOUND:
+                    raise
 
     def launch(self, run_config: Mapping[str, str | int | float | bool]) -> int:
         """Start a run of the manifest app; Flower's run id. Keys of `run_config` are those of `RUN_KEYS`."""

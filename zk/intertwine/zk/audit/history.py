@@ -13,30 +13,43 @@ from dataclasses import dataclass, field
 
 from intertwine.protocols.checkpoint import open_checkpoint
 from intertwine.protocols.dataset import Dataset
+from intertwine.protocols.document import Document
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
+    Act,
     BeaconEntry,
     CommitEntry,
     DatasetEntry,
     Enrolment,
     Entry,
     Failure,
+    InvitationIssued,
+    KeyChange,
+    LogCreated,
     ModelEntry,
     Outcome,
     PlanEntry,
     Publication,
     ReleaseEntry,
+    Revocation,
     RoundOpened,
+    RunStopped,
 )
-from intertwine.protocols.errors import IntertwineError, VerificationError
+from intertwine.protocols.errors import IntertwineError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, derive_beacon
+from intertwine.zk.audit.membership import Member, Membership, broken, require
 from intertwine.zk.dataset_proof import Chain, extend
 from intertwine.zk.round_proof import check_commit
 
-# Which check judges each type of entry.
-_CHECKS: dict[type[Entry], str] = {
+# Which check judges each type of entry, or of administrative act.
+_CHECKS: dict[type[Document], str] = {
+    LogCreated: "enrolment",
+    InvitationIssued: "enrolment",
+    RunStopped: "plan",
     Enrolment: "enrolment",
+    KeyChange: "enrolment",
+    Revocation: "enrolment",
     DatasetEntry: "dataset",
     PlanEntry: "plan",
     RoundOpened: "plan",
@@ -101,6 +114,7 @@ class RunHistory:
     plan: Plan
     parameters: str
     rounds: list[RoundHistory] = field(default_factory=list)
+    stopped: bool = False
     publication: Publication | None = None
     publication_index: int = 0
 
@@ -147,20 +161,27 @@ class History:
         self.judged: Counter[str] = Counter()
         self.findings: dict[str, Finding] = {}
         self._origin, self._log_key, self._root_at, self._blob = origin, log_key, root_at, blob
-        self._members: dict[str, Enrolment] = {}
+        self._membership = Membership(log_key, self._claim)
         self._chains: dict[tuple[str, str], Chain] = {}  # in force, by participant and task
         self._contents: dict[tuple[str, str], set[str]] = {}  # of the chains in force
         self._owners: dict[str, str] = {}  # who enrolled which content
         self._used: set[str] = set()  # keys, nonce digests and commitment points seen so far
 
+    @property
+    def members(self) -> dict[str, Member]:
+        """Everyone who enrolled, by name."""
+        return self._membership.members
+
     def add(self, index: int, entry: Entry) -> None:
         """Judge and record the next entry."""
-        check = _CHECKS[type(entry)]
+        check = _CHECKS[type(entry.act if isinstance(entry, Act) else entry)]
         self.judged[check] += 1
+        if index == 0 and not (isinstance(entry, Act) and isinstance(entry.act, LogCreated)):
+            self.findings["enrolment"] = Finding(0, "the log does not begin with the entry of its creation")
         try:
             match entry:
-                case Enrolment():
-                    self._enrol(entry)
+                case Act() | Enrolment() | KeyChange() | Revocation():
+                    self._administer(index, entry)
                 case DatasetEntry():
                     self._dataset(index, entry)
                 case PlanEntry():
@@ -206,18 +227,39 @@ class History:
             for slot in current.slots.values():
                 yield current, slot
 
-    def _enrol(self, entry: Enrolment) -> None:
-        _require(entry.participant not in self._members, f"participant {entry.participant!r} enrols twice")
-        self._claim("a key", entry.signing_key, entry.node_key)
-        self._members[entry.participant] = entry
+    def _administer(self, index: int, entry: Act | Enrolment | KeyChange | Revocation) -> None:
+        match entry:
+            case Enrolment():
+                self._membership.enrol(index, entry)
+            case KeyChange():
+                self._membership.change_key(index, entry)
+            case Revocation():
+                self._membership.revoke(entry)
+            case Act(act=LogCreated(log_key=key)):
+                require(index == 0, "the log was created before")
+                require(key == self._log_key, "the log was created with another key")
+            case Act(act=InvitationIssued() as invitation):
+                self._membership.invite(invitation)
+            case Act(act=RunStopped(run=name)):
+                self._stop(name)
+
+    def _stop(self, name: str) -> None:
+        run = self.runs.get(name)
+        if run is None:
+            raise broken(f"run {name!r} was not planned")
+        require(not run.stopped, "the run was stopped before")
+        require(run.publication is None, "the run has already published its model")
+        run.stopped = True
 
     def _dataset(self, index: int, entry: DatasetEntry) -> None:
         body = entry.dataset.body
-        member = self._members.get(body.participant)
-        if member is None or body.task not in member.tasks:
-            raise _broken(f"participant {body.participant!r} is not enrolled for task {body.task!r}")
-        entry.dataset.open(member.signing_key)
-        _require(body.deployment == self._log_key, "the dataset is for another deployment")
+        member = self._membership.active(body.participant)
+        require(
+            body.task in member.enrolment.tasks,
+            f"participant {body.participant!r} is not enrolled for task {body.task!r}",
+        )
+        entry.dataset.open(member.key)
+        require(body.deployment == self._log_key, "the dataset is for another deployment")
         commitments = [self._blob(page.commitments) for page in body.pages]
         chain = extend(self._chains.get((body.participant, body.task)), entry.dataset, commitments)
         added = chain.dataset.pages[-len(body.pages) :]
@@ -234,18 +276,18 @@ class History:
         """
         held = self._contents.get((body.participant, body.task), set()) if body.previous else set()
         owner = self._owners.setdefault(body.content, body.participant)
-        _require(owner == body.participant, f"participant {owner!r} has enrolled the same records")
-        _require(body.content not in held, "its chain holds the same records already")
+        require(owner == body.participant, f"participant {owner!r} has enrolled the same records")
+        require(body.content not in held, "its chain holds the same records already")
         self._contents[body.participant, body.task] = held | {body.content}
 
     def _plan(self, index: int, entry: PlanEntry) -> None:
         plan = entry.plan.open(self._log_key)
-        _require(plan.deployment == self._log_key, "the plan is for another deployment")
-        _require(plan.run not in self.runs, f"run {plan.run!r} is planned twice")
+        require(plan.deployment == self._log_key, "the plan is for another deployment")
+        require(plan.run not in self.runs, f"run {plan.run!r} is planned twice")
         for name in plan.participants:
-            member = self._members.get(name)
-            _require(
-                member is not None and plan.task in member.tasks,
+            member = self._membership.active(name)
+            require(
+                plan.task in member.enrolment.tasks,
                 f"participant {name!r} is not enrolled for task {plan.task!r}",
             )
         self.runs[plan.run] = RunHistory(index, plan, plan.initial)
@@ -253,12 +295,14 @@ class History:
     def _open(self, entry: RoundOpened) -> None:
         run = self._run(entry.round)
         last = run.rounds[-1] if run.rounds else None
-        _require(run.publication is None, "the run has already published its model")
-        _require(last is None or last.closed, "the round before has neither a model nor a failure")
-        _require(entry.round.number == len(run.rounds) + 1, "the rounds are not numbered in order")
-        _require(entry.round.number <= run.plan.rounds, "the plan has fewer rounds")
-        _require(entry.parameters == run.parameters, "its parameters are not those of the model before it")
-        _require(entry.participants == run.plan.participants, "its slots are not the plan's participants")
+        require(run.publication is None, "the run has already published its model")
+        require(not run.stopped, "the run was stopped")
+        require(last is None or last.closed, "the round before has neither a model nor a failure")
+        require(entry.round.number == len(run.rounds) + 1, "the rounds are not numbered in order")
+        require(entry.round.number <= run.plan.rounds, "the plan has fewer rounds")
+        require(entry.parameters == run.parameters, "its parameters are not those of the model before it")
+        members = [name for name in run.plan.participants if not self._membership.revoked(name)]
+        require(entry.participants == members, "its slots are not those of the plan's participants")
         self._claim("a nonce", entry.nonce_digest)
         opened = RoundHistory(run.plan, entry, {name: SlotHistory() for name in entry.participants})
         run.rounds.append(opened)
@@ -271,12 +315,12 @@ class History:
 
     def _commit(self, index: int, entry: CommitEntry) -> None:
         current, slot = self._slot(entry.commit.body.slot)
-        commit = entry.commit.open(self._key(entry.commit.body.slot))
-        _require(slot.commit is None, "the slot has already committed")
-        _require(current.beacon is None, "the commit comes after the beacon")
-        _require(not current.closed, "the round has ended")
-        _require(commit.plan == current.plan.digest(), "the commit is for another plan")
-        _require(commit.parameters == current.opened.parameters, "the commit is for other parameters")
+        commit = entry.commit.open(self._membership.active(entry.commit.body.slot.participant).key)
+        require(slot.commit is None, "the slot has already committed")
+        require(current.beacon is None, "the commit comes after the beacon")
+        require(not current.closed, "the round has ended")
+        require(commit.plan == current.plan.digest(), "the commit is for another plan")
+        require(commit.parameters == current.opened.parameters, "the commit is for other parameters")
         chain = self._chains.get((commit.slot.participant, current.plan.task))
         check_commit(current.plan, commit, chain)
         self._claim("a commitment", *commit.randomness, *commit.gradient, *commit.lot)
@@ -285,44 +329,45 @@ class History:
 
     def _beacon(self, index: int, entry: BeaconEntry) -> None:
         current = self._round(entry.round)
-        _require(current.beacon is None, "the round already has a beacon")
-        _require(not current.closed, "the round has ended")
+        require(current.beacon is None, "the round already has a beacon")
+        require(not current.closed, "the round has ended")
         nonce = bytes.fromhex(entry.nonce)
-        _require(
+        require(
             sha256(nonce) == current.opened.nonce_digest,
             "its nonce was not committed to when the round opened",
         )
         checkpoint = open_checkpoint(entry.checkpoint, self._origin, self._log_key)
         covered = [slot.commit_index for slot in current.slots.values() if slot.commit is not None]
-        _require(checkpoint.size <= index, "its checkpoint claims entries that did not exist yet")
-        _require(
+        require(checkpoint.size <= index, "its checkpoint claims entries that did not exist yet")
+        require(
             checkpoint.size > max(covered, default=0), "its checkpoint does not cover the round's commits"
         )
-        _require(
+        require(
             checkpoint.root == self._root_at(checkpoint.size),
             "its checkpoint is not one of this log",
         )
         beacon = derive_beacon(entry.round, entry.checkpoint, nonce)
-        _require(beacon.hex() == entry.beacon, "its value does not follow from checkpoint and nonce")
+        require(beacon.hex() == entry.beacon, "its value does not follow from checkpoint and nonce")
         current.beacon = beacon
 
     def _release(self, index: int, entry: ReleaseEntry) -> None:
         current, slot = self._slot(entry.release.body.slot)
-        entry.release.open(self._key(entry.release.body.slot))
-        _require(slot.release is None, "the slot has already released")
-        _require(slot.commit is not None, "the slot has not committed")
-        _require(current.beacon is not None, "the release comes before the beacon")
-        _require(not current.closed, "the round has ended")
+        # The proof is bound to the key of the commit, and a slot has one key from commit to outcome.
+        entry.release.open(slot.commit.key if slot.commit else self._key(entry.release.body.slot))
+        require(slot.release is None, "the slot has already released")
+        require(slot.commit is not None, "the slot has not committed")
+        require(current.beacon is not None, "the release comes before the beacon")
+        require(not current.closed, "the round has ended")
         slot.release, slot.release_index = entry.release, index
 
     def _outcome(self, entry: Outcome) -> None:
         current, slot = self._slot(entry.slot)
-        _require(slot.outcome is None, "the slot has already ended")
-        _require(slot.commit is not None, "the slot has not committed")
-        _require(not current.closed, "the round has ended")
+        require(slot.outcome is None, "the slot has already ended")
+        require(slot.commit is not None, "the slot has not committed")
+        require(not current.closed, "the round has ended")
         released, aborted = slot.release is not None, entry.verdict == "aborted"
-        _require(released != aborted, "it aborts a release" if aborted else "the slot has released nothing")
-        _require(
+        require(released != aborted, "it aborts a release" if aborted else "the slot has released nothing")
+        require(
             (entry.verdict == "accepted") == (entry.check == ""),
             "verdict and failed check contradict each other",
         )
@@ -330,18 +375,17 @@ class History:
 
     def _model(self, index: int, entry: ModelEntry) -> None:
         current, run = self._round(entry.round), self._run(entry.round)
-        _require(not current.closed, "the round has already ended")
+        require(not current.closed, "the round has already ended")
         current.model, current.model_index = entry, index
         run.parameters = entry.parameters
-        _require(
-            sorted(entry.accepted) == current.accepted(), "its list is not that of the accepted releases"
-        )
-        _require(len(entry.accepted) >= current.plan.quorum, "it has fewer updates than the quorum")
+        require(sorted(entry.accepted) == current.accepted(), "its list is not that of the accepted releases")
+        require(len(entry.accepted) >= current.plan.quorum, "it has fewer updates than the quorum")
 
     def _publication(self, index: int, entry: Publication) -> None:
         run = self._run(entry.round)
-        _require(run.publication is None, "the run has already published")
-        _require(
+        require(run.publication is None, "the run has already published")
+        require(not run.stopped, "the run was stopped")
+        require(
             entry.round.number == run.plan.rounds == len(run.rounds) and run.rounds[-1].model is not None,
             "the run has not finished all its rounds",
         )
@@ -362,27 +406,27 @@ class History:
     def _run(self, identity: RoundId) -> RunHistory:
         run = self.runs.get(identity.run)
         if run is None or (identity.deployment, identity.task) != (run.plan.deployment, run.plan.task):
-            raise _broken(f"run {identity.run!r} of task {identity.task!r} was not planned")
+            raise broken(f"run {identity.run!r} of task {identity.task!r} was not planned")
         return run
 
     def _round(self, identity: RoundId) -> RoundHistory:
         if identity not in self.rounds:
-            raise _broken(f"round {identity.number} of run {identity.run!r} was not opened")
+            raise broken(f"round {identity.number} of run {identity.run!r} was not opened")
         return self.rounds[identity]
 
     def _slot(self, slot: Slot) -> tuple[RoundHistory, SlotHistory]:
         current = self._round(slot.round)
         if slot.participant not in current.slots:
-            raise _broken(f"{slot.participant!r} has no slot in the round")
+            raise broken(f"{slot.participant!r} has no slot in the round")
         return current, current.slots[slot.participant]
 
     def _key(self, slot: Slot) -> str:
-        return self._members[slot.participant].signing_key
+        return self.members[slot.participant].key
 
     def _claim(self, what: str, *values: str) -> None:
         """Record values that may occur only once in the whole log."""
         if len(set(values)) != len(values) or not self._used.isdisjoint(values):
-            raise _broken(f"{what} occurs for the second time in the log")
+            raise broken(f"{what} occurs for the second time in the log")
         self._used.update(values)
 
 
@@ -399,12 +443,3 @@ def _record_of(current: RoundHistory, slot: SlotHistory) -> ReleaseRecord | None
         slot.release,
         slot.outcome.check,
     )
-
-
-def _require(condition: bool, problem: str) -> None:
-    if not condition:
-        raise _broken(problem)
-
-
-def _broken(problem: str) -> VerificationError:
-    return VerificationError("log_rule", problem)
