@@ -341,7 +341,7 @@ def test_model_digest_swapped(recording: Recording, audit: Audit) -> None:
 
 def test_onnx_digest_swapped(recording: Recording, audit: Audit) -> None:
     recording.edit(-1, onnx=sha256(b"another ONNX file"))
-    assert_fails(audit(recording), "publication", len(recording.entries) - 1, "lacks blob")
+    assert_fails(audit(recording), "publication", len(recording.entries) - 1, "is not the plan's template")
 
 
 def test_second_publication(recording: Recording, audit: Audit) -> None:

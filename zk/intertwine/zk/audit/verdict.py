@@ -107,8 +107,8 @@ CHECKS: tuple[Check, ...] = (
     Check(
         16,
         "publication",
-        "Published parameters are those recomputed; every file that an entry names, ONNX files included, is "
-        "there unaltered, and there is no other.",
+        "Published parameters and ONNX files are those recomputed; every file that an entry names is there "
+        "unaltered, and there is no other.",
         "aggregate",
     ),
     Check(17, "privacy", "Every release ever logged is counted in its participant's figures.", "outcome"),
