@@ -49,8 +49,8 @@ class PrivacyRow:
 
 
 @dataclass
-class _Tally:
-    """Losses by level. A level stays as long as every slot's plan states a loss for it."""
+class Tally:
+    """One participant's losses by level. A level stays as long as every slot's plan states a loss for it."""
 
     adjacency: str
     delta: float = 0.0
@@ -125,11 +125,11 @@ class Account:
         used. A participant with several tasks also gets a row for all of them together, at participant
         level, unless one of them has no figure at that level.
         """
-        tallies: dict[tuple[str, str], _Tally] = {}
+        tallies: dict[tuple[str, str], Tally] = {}
         for position, participant, plan, released in self._events:
             verified = position in proven
             for task in (plan.task, ALL_TASKS):
-                tally = tallies.setdefault((participant, task), _Tally(plan.adjacency))
+                tally = tallies.setdefault((participant, task), Tally(plan.adjacency))
                 if released:
                     tally.release(plan, verified or position in unverified, verified)
                 else:
@@ -152,7 +152,7 @@ def together(before: dict[Assurance, Loss], after: dict[Assurance, Loss]) -> dic
     return added
 
 
-def _rows(tallies: dict[tuple[str, str], _Tally], participant: str, task: str) -> list[PrivacyRow]:
+def _rows(tallies: dict[tuple[str, str], Tally], participant: str, task: str) -> list[PrivacyRow]:
     tally = tallies[participant, task]
     if task != ALL_TASKS:
         return [tally.row(participant, task, assurance) for assurance in tally.losses]
