@@ -25,11 +25,13 @@ from intertwine.zk import proof_file
 from intertwine.zk.audit import verify_bundle
 from intertwine.zk.audit.proofs import ProofCache
 from intertwine.zk.audit.verdict import Status, Verdict
+from intertwine.zk.audit.witness_cli import app as witness_app
 from intertwine.zk.privacy import ALL_TASKS, PrivacyRow
 from intertwine.zk.proof_verdict import Opinion, ProofVerdict, Verifiers, judge
 from intertwine.zk.reference_string import cache_folder
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+app.add_typer(witness_app, name="witness")
 
 _MAX_KEY_FILE_BYTES = 1024
 _MARKS = {
