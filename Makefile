@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench-proofs vectors setup clean
+.PHONY: demo test check bench-proofs bench-audit vectors setup clean
 
 demo: $(READY)
 	$(BIN)/python -m deploy.demo
@@ -24,6 +24,9 @@ vectors: $(READY)
 
 bench-proofs: $(READY)
 	$(BIN)/python -m deploy.bench
+
+bench-audit: $(READY)
+	$(BIN)/python -m deploy.bench.audit
 
 setup: $(READY)
 
