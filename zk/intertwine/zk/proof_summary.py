@@ -61,11 +61,13 @@ def summarise_plan(plan: Plan) -> Summary:
             title = f"release: vectors of {size}, clipped and noised"
             return Summary(title, _release_claims(plan.sigma, bound), (_GOOD, _SECRET))
         case StatisticsMechanism(moment=moment, weights=weights) as mechanism:
-            noised = _noise(plan.sigma, f"{_moment(moment, weights)} over all records that it had enrolled")
+            noised = _noise(
+                plan.sigma, f"{_moment(moment, weights)} over all records that the participant had enrolled"
+            )
             claims = (noised, _moved(mechanism.record_bound()))
             return Summary(f"statistics: noised sums of {size} over enrolled records", claims, _OF_RECORDS)
         case GlmMechanism(link=link, lot=lot, residual_bound=residual, row_bound=row) as mechanism:
-            noised = _noise(plan.sigma, _step(lot, "record that it had enrolled"))
+            noised = _noise(plan.sigma, _step(lot, "record that the participant had enrolled"))
             claims = (noised, _residuals("the round's parameters", residual, row))
             return Summary(f"glm: {link} steps of {size} over enrolled records", claims, _OF_RECORDS)
 
