@@ -23,7 +23,7 @@ from intertwine.protocols.round import Signed
 from intertwine.protocols.signing import SigningKey
 from tests.recording import Audit, Recording, assert_fails
 
-# 5 enrolment
+# 7 enrolment
 
 
 @pytest.mark.parametrize("shared", ["participant", "signing_key", "node_key"])
@@ -36,7 +36,7 @@ def test_enrolled_twice(recording: Recording, audit: Audit, shared: str) -> None
     assert_fails(audit(recording), "enrolment", position + 1)
 
 
-# 6 plan
+# 8 plan
 
 
 def test_plan_signed_by_another_key(recording: Recording, audit: Audit, other_key: SigningKey) -> None:
@@ -66,7 +66,11 @@ def test_participant_not_enrolled(recording: Recording, audit: Audit) -> None:
 
 
 def test_participant_not_enrolled_for_the_task(recording: Recording, audit: Audit) -> None:
-    recording.edit(recording.position(Enrolment, 1), tasks=["forecast"])
+    position = recording.position(Enrolment, 1)
+    assert recording.entries[position].participant == "ben"
+    invitation = recording.entries[position - 1].act.model_copy(update={"tasks": ["forecast"]})
+    recording.edit(position - 1, act=invitation)
+    recording.edit(position, tasks=["forecast"])
     assert_fails(audit(recording), "plan", recording.position(PlanEntry), "'ben' is not enrolled")
 
 
@@ -143,7 +147,7 @@ def test_failure_of_unplanned_run(recording: Recording, audit: Audit) -> None:
     assert_fails(audit(recording), "plan", len(recording.entries) - 1)
 
 
-# 8 commit
+# 10 commit
 
 
 def test_commit_after_beacon(recording: Recording, audit: Audit) -> None:
@@ -237,7 +241,7 @@ def test_commit_without_a_slot(recording: Recording, audit: Audit, other_key: Si
     assert_fails(audit(recording), "commit", position, "no slot")
 
 
-# 9 beacon
+# 11 beacon
 
 
 def test_beacon_recomputed(recording: Recording, audit: Audit) -> None:

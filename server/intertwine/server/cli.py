@@ -19,6 +19,8 @@ from intertwine.server.export import export_bundle
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.launch import build_plan, read_plan_file
 from intertwine.server.launch import launch as launch_run
+from intertwine.server.membership import revoke as end_membership
+from intertwine.server.membership import revoked
 from intertwine.server.store import Run, Store
 from intertwine.server.superlink import ControlClient
 from intertwine.server.up import control_client, down
@@ -61,6 +63,19 @@ def invite(
 
 
 @app.command()
+def revoke(
+    participant: Annotated[str, typer.Argument(help="The participant's name.")],
+    reason: Annotated[str, typer.Option(help="Why; it is logged, and so public.")],
+    home: HomeOption = _DEFAULT_HOME,
+) -> None:
+    """End a participant's membership for good. Works while runs are in progress: they go on without it."""
+    opened = Home.open(home)
+    was_member = end_membership(_store(opened), participant, reason, control_client(opened).unregister)
+    when = "now" if was_member else "already"
+    console.print(f"Participant [bold]{participant}[/] is revoked {when}; its node is expelled.")
+
+
+@app.command()
 def up(home: HomeOption = _DEFAULT_HOME) -> None:
     """Start SuperLink and control plane; ends with Ctrl-C or SIGTERM."""
     opened = Home.open(home)
@@ -98,9 +113,13 @@ def launch(
 def status(home: HomeOption = _DEFAULT_HOME) -> None:
     """Show who is enrolled and how every run stands."""
     store = _store(Home.open(home))
-    people = Table("participant", "role", "tasks")
-    for member in store.participants():
-        people.add_row(member.name, member.role, ", ".join(member.tasks))
+    people = Table("participant", "role", "tasks", "state")
+    members = store.participants()
+    with store.transaction() as session:
+        gone = revoked(session, [member.name for member in members])
+    for member in members:
+        state = "revoked" if member.name in gone else "enrolled"
+        people.add_row(member.name, member.role, ", ".join(member.tasks), state)
     runs = Table("run", "task", "rounds", "state", "latest event")
     for run in store.runs():
         rounds = Plan.decode(run.plan).rounds

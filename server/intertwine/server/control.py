@@ -1,4 +1,4 @@
-"""The control plane: enrolment of participants and their records, and published models, over HTTPS (FastAPI).
+"""The control plane over HTTPS (FastAPI): participants, their keys and records, and published models.
 
 Errors are JSON objects {"error", "remedy"}; no stack trace ever leaves. Bodies are bounded before they
 are parsed.
@@ -18,14 +18,18 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
 from intertwine.protocols.entries import Publication, decode_entry
 from intertwine.protocols.errors import FederationError, IntertwineError, VerificationError
+from intertwine.protocols.keys import KeyStatus, NewKey
 from intertwine.protocols.publication import ModelRecord
+from intertwine.protocols.round import Signed
 from intertwine.server.datasets import MAX_ENVELOPE_BYTES, enrol_dataset
 from intertwine.server.enrolment import RegisterNode, enrol
 from intertwine.server.home import Home
+from intertwine.server.membership import change_key, key_status, revoked
 from intertwine.server.store import Participant, Store
 
 MAX_BODY_BYTES = 64 << 10
 DATASETS = "/v1/datasets"
+KEYS = "/v1/keys"
 _log = logging.getLogger(__name__)
 
 
@@ -76,6 +80,18 @@ def control_plane(home: Home, store: Store, register_node: RegisterNode) -> Fast
         envelope = await request.body()
         return {"dataset": await run_in_threadpool(enrol_dataset, store, sender, envelope)}
 
+    @app.get(KEYS, response_model=KeyStatus)
+    def key(sender: Annotated[str, Depends(authenticated)]) -> Response:
+        """The sender's signing key in force, and how often it was changed."""
+        return Response(key_status(store, sender).encode(), media_type="application/json")
+
+    @app.post(KEYS, status_code=201, response_model=KeyStatus)
+    async def keys(request: Request, sender: Annotated[str, Depends(authenticated)]) -> Response:
+        """Replace the sender's signing key; the latest change is accepted again, and changes nothing."""
+        change = Signed[NewKey].decode(await request.body())
+        status = await run_in_threadpool(change_key, store, sender, change)
+        return Response(status.encode(), 201, media_type="application/json")
+
     @app.get("/v1/models/{task}", response_model=ModelRecord)
     def model(task: str, _: Annotated[str, Depends(authenticated)]) -> Response:
         """The newest published model's record, with its proof of being in the log."""
@@ -100,9 +116,10 @@ def _participant_of(store: Store, authorization: str) -> str:
     if scheme.lower() == "bearer" and digest:
         with store.transaction() as session:
             found = session.scalar(select(Participant).where(Participant.access_digest == digest))
-        if found is not None and hmac.compare_digest(found.access_digest, digest):
+            gone = found is not None and revoked(session, [found.name])
+        if found is not None and not gone and hmac.compare_digest(found.access_digest, digest):
             return found.name
-    raise AccessError("The access token is missing or unknown.", "Enrol with an invitation first.")
+    raise AccessError("The access token is missing, unknown or revoked.", "Enrol with an invitation first.")
 
 
 def _latest_publication(store: Store, task: str) -> tuple[int, Publication]:
