@@ -31,9 +31,10 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.merkle import leaf_hash, verify_inclusion
 from intertwine.server import cli as coordinator
-from intertwine.zk import cli as audit
 from intertwine.zk import dataset as dataset_statement
-from intertwine.zk import dataset_proof, glm, release, round_proof, statistics, verdict
+from intertwine.zk import dataset_proof, glm, release, round_proof, statistics
+from intertwine.zk.audit import cli as audit
+from intertwine.zk.audit import verdict
 
 ROOT = Path(__file__).parents[2]
 SPECIFICATION = ROOT / "protocols" / "spec"
