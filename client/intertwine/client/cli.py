@@ -16,6 +16,7 @@ from intertwine.client.budget import Spent, release_costs, spent
 from intertwine.client.dataset_cli import dataset
 from intertwine.client.enrol import enrol
 from intertwine.client.home import Home
+from intertwine.client.keys import ask_coordinator, rotate_key
 from intertwine.client.ledger import Ledger, SlotRow
 from intertwine.client.predict import predict as make_prediction
 from intertwine.client.run import run_agent
@@ -51,6 +52,19 @@ def run(home: HomeOption = _DEFAULT_HOME) -> None:
     """Serve rounds until Ctrl-C or SIGTERM."""
     log_to_screen()
     run_agent(Home.open(home), stop_on_signals())
+
+
+@app.command("rotate-key")
+def change_key(
+    abandon_slots: Annotated[
+        bool, typer.Option("--abandon-slots", help="Even if a slot still waits for its release.")
+    ] = False,
+    home: HomeOption = _DEFAULT_HOME,
+) -> None:
+    """Replace the signing key, or finish replacing it. An agent that runs goes on with the new one."""
+    opened = Home.open(home)
+    key = rotate_key(opened, ask_coordinator(opened), abandon_slots)
+    console.print(f"The signing key in force is {key.public} now; the old one is gone.")
 
 
 @app.command()

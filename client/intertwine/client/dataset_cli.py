@@ -12,6 +12,7 @@ from intertwine.client.control import pinned, request
 from intertwine.client.dataset_enrolment import Send, enrol_records
 from intertwine.client.datasets import Datasets, Records
 from intertwine.client.home import Home
+from intertwine.client.keys import ask_coordinator, key_in_use
 from intertwine.client.ledger import DatasetRow, Ledger
 from intertwine.models.registry import task as find_task
 from intertwine.models.task import DataBoundTask
@@ -49,9 +50,10 @@ def commit(
             )
 
         datasets = Datasets(Ledger(opened.ledger))
-        count = enrol_records(
-            datasets, opened.identity, task, records, _sender(opened), bars.console.print, show
-        )
+        with key_in_use(opened, ask_coordinator(opened)) as identity:
+            count = enrol_records(
+                datasets, identity, task, records, _sender(opened), bars.console.print, show
+            )
     if count:
         console.print(f"{count} records of task [bold]{task}[/] are enrolled now, {len(records)} in all.")
     else:

@@ -1,7 +1,7 @@
 """The agent's home folder: keys, settings, ledger and models of one participant.
 
 settings.toml   who we are, where the coordinator is, our data and limits
-signing.key     Ed25519 key of our commits and releases (0600)
+signing.key     Ed25519 key of our commits and releases (0600); while it is replaced, with signing.key.new
 node.key        ECDSA P-384 key of our Flower SuperNode (0600), with node.key.pub
 access.token    secret towards the control plane (0600)
 ca.crt          the coordinator's CA, pinned at enrolment
@@ -90,6 +90,16 @@ class Home:
     def signing_key(self) -> SigningKey:
         """The key of our commits and releases."""
         return SigningKey.read(self.signing_key_file)
+
+    @property
+    def next_signing_key_file(self) -> Path:
+        """The key that is to replace the signing key; there only while that is under way."""
+        return self.path / "signing.key.new"
+
+    @property
+    def signing_key_lock(self) -> Path:
+        """An empty file; who uses or replaces the signing key holds its lock."""
+        return self.path / "signing.key.lock"
 
     @property
     def node_key(self) -> Path:

@@ -160,6 +160,12 @@ class Ledger:
         with self.transaction() as session:
             return list(session.scalars(select(SlotRow).where(SlotRow.task == task)))
 
+    def unreleased(self) -> list[SlotRow]:
+        """The latest slot of each run, if it has no release: earlier ones will not be asked for any more."""
+        with self.transaction() as session:
+            latest = {row.run: row for row in session.scalars(select(SlotRow).order_by(SlotRow.number))}
+        return [row for row in latest.values() if not row.release]
+
     def released(self, task: str) -> list[SlotRow]:
         """Every released slot of a task: what counts as spent."""
         return [row for row in self.slots(task) if row.release]

@@ -114,7 +114,10 @@ def honest_release(work: ReleaseWork) -> tuple[Vector, bytes]:
 
 
 class Participant:
-    """Answers the coordinator's requests. Only one request is answered at a time."""
+    """Answers the coordinator's requests. Only one request is answered at a time.
+
+    identity: may be replaced between two requests, by one with another key.
+    """
 
     def __init__(
         self,
@@ -123,7 +126,7 @@ class Participant:
         ledger: Ledger,
         releaser: Releaser = honest_release,
     ) -> None:
-        self._identity = identity
+        self.identity = identity
         self._tasks = tasks
         self._ledger = ledger
         self._datasets = EnrolledDatasets(ledger)
@@ -138,11 +141,11 @@ class Participant:
         envelope = Envelope.from_bytes(message, (8 * MAX_DIMENSION,))
         kind = kind_of(envelope.document)
         if kind == CommitRequest.__name__:
-            request = Signed[CommitRequest].decode(envelope.document).open(self._identity.deployment)
-            slot = Slot(round=request.round, participant=self._identity.participant)
+            request = Signed[CommitRequest].decode(envelope.document).open(self.identity.deployment)
+            slot = Slot(round=request.round, participant=self.identity.participant)
             return self._answer(slot, lambda: self._commit(request, slot, envelope))
         if kind == ReleaseRequest.__name__:
-            order = Signed[ReleaseRequest].decode(envelope.document).open(self._identity.deployment)
+            order = Signed[ReleaseRequest].decode(envelope.document).open(self.identity.deployment)
             return self._answer(order.slot, lambda: self._release(order))
         raise InputError(f"A request of kind {kind!r} is not known.", "Update the agent.")
 
@@ -152,7 +155,7 @@ class Participant:
         except IntertwineError as error:
             _log.warning("%s round %d: refused: %s", slot.round.run, slot.round.number, error)
             refusal = Refusal(slot=slot, reason=str(error)[:500])
-            return Envelope(Signed[Refusal].create(refusal, self._identity.key).encode()).to_bytes()
+            return Envelope(Signed[Refusal].create(refusal, self.identity.key).encode()).to_bytes()
 
     # Commit
 
@@ -176,7 +179,7 @@ class Participant:
             dataset=head,
             lot=[point.hex() for point in opening.lot],
         )
-        signed = Signed[Commit].create(commit, self._identity.key).encode()
+        signed = Signed[Commit].create(commit, self.identity.key).encode()
         self._ledger.commit(_slot_row(request, slot, parameters, seed, gradient, signed))
         _log.info("%s round %d: committed", slot.round.run, slot.round.number)
         return Envelope(signed).to_bytes()
@@ -190,12 +193,12 @@ class Participant:
     def _check(self, request: CommitRequest, parameters: bytes) -> JoinedTask:
         """Checks 2 to 7."""
         plan, identity = request.plan, request.round
-        mine = (self._identity.deployment, plan.run, plan.task)
+        mine = (self.identity.deployment, plan.run, plan.task)
         if (
             (identity.deployment, identity.run, identity.task) != mine
-            or plan.deployment != self._identity.deployment
+            or plan.deployment != self.identity.deployment
             or identity.number > plan.rounds
-            or self._identity.participant not in plan.participants
+            or self.identity.participant not in plan.participants
         ):
             raise VerificationError("request_round", "the round does not fit its plan, or we are not in it.")
         joined = self._tasks.get(plan.task)
@@ -230,6 +233,8 @@ class Participant:
             if row.beacon != beacon.hex():
                 raise VerificationError("second_beacon", "the slot was released under another beacon.")
             return row.release
+        if commit.key != self.identity.key.public:
+            raise InputError("the slot was committed with a key that we have replaced since.")
         self._ledger.begin_proof(row.slot, StatementContext.create(plan, commit, beacon).digest())
         started = time.perf_counter()
         update, proof = self._releaser(self._work(row, plan, commit, beacon))
@@ -252,7 +257,7 @@ class Participant:
         nonce = bytes.fromhex(order.nonce)
         if sha256(nonce) != row.nonce_digest:
             raise VerificationError("beacon_nonce", "the nonce was not committed to before our commit.")
-        checkpoint = open_checkpoint(order.checkpoint, self._identity.log_origin, self._identity.deployment)
+        checkpoint = open_checkpoint(order.checkpoint, self.identity.log_origin, self.identity.deployment)
         leaf = leaf_hash(CommitEntry(time=order.commit_time, commit=commit).encode())
         path = [bytes.fromhex(node) for node in order.inclusion.path]
         verify_inclusion(leaf, order.inclusion.index, checkpoint.size, path, checkpoint.root)
@@ -266,7 +271,7 @@ class Participant:
             update=sha256(update),
             proof=sha256(proof),
         )
-        return Envelope(Signed[Release].create(body, self._identity.key).encode(), (update, proof)).to_bytes()
+        return Envelope(Signed[Release].create(body, self.identity.key).encode(), (update, proof)).to_bytes()
 
 
 def _gradient(plan: Plan, joined: JoinedTask, parameters: NDArray[np.float64]) -> Vector | None:

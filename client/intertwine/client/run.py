@@ -9,6 +9,7 @@ import torch
 from intertwine.client.datasets import Datasets
 from intertwine.client.executor import Executor
 from intertwine.client.home import AgentSettings, Home
+from intertwine.client.keys import ask_coordinator, key_in_use
 from intertwine.client.ledger import Ledger
 from intertwine.client.participant import JoinedTask, Participant, Releaser, honest_release
 from intertwine.client.supernode import SuperNode
@@ -28,7 +29,13 @@ def run_agent(home: Home, stop: threading.Event, releaser: Releaser = honest_rel
     _warn_of_missing_records(tasks, Datasets(ledger))
     node = SuperNode(home.flower, address=settings.fleet_address, ca=home.authority, key=home.node_key)
     _log.info("%s (%s) is ready: %s", settings.participant, settings.role, ", ".join(settings.tasks))
-    Executor(node, lambda request, _run: participant.handle(request)).run(stop)
+    ask = ask_coordinator(home)
+
+    def answer(request: bytes, _run: int) -> bytes:
+        with key_in_use(home, ask) as participant.identity:
+            return participant.handle(request)
+
+    Executor(node, answer).run(stop)
 
 
 def _warn_of_missing_records(tasks: Mapping[str, JoinedTask], datasets: Datasets) -> None:
