@@ -27,7 +27,7 @@ from intertwine.protocols.policy import Policy
 from intertwine.zk.audit.history import Finding, History, ReleaseRecord, RoundHistory, RunHistory
 from intertwine.zk.audit.lineage import Chronicle, compose
 from intertwine.zk.audit.model_file import check_model_file
-from intertwine.zk.audit.proofs import Claims, Pages, ProofCache, ProofChecker
+from intertwine.zk.audit.proofs import Claim, ProofCache, ProofChecker, page_claims, release_claim
 from intertwine.zk.audit.report import Cosigner as ReportedCosigner
 from intertwine.zk.audit.report import Report, Signatures
 from intertwine.zk.audit.verdict import CHECKS, Check, CheckResult, Counts, Status, Verdict
@@ -186,6 +186,7 @@ class _Audit:
             signatures,
             proven=self._proven if self._judged else None,
             independent=self._checker.independent,
+            checked=self._bundle.manifest.runs,
         )
 
     # The log as bytes: checks 1 to 6
@@ -296,18 +297,18 @@ class _Audit:
         detail = self._retraced("dataset")
         total, done = self._proofs_in_all(), 0
         verdicts = self._checker.check(total, self._pages())
-        for record, (failed,) in zip(self._history.datasets, verdicts, strict=True):
-            if failed:
+        for record, pages in zip(self._history.datasets, verdicts, strict=True):
+            if failed := next(filter(None, pages), ""):
                 raise _CheckError(Finding(record.index, f"check {failed} fails"))
-            done += len(record.signed.body.pages)
+            done += len(pages)
             self._progress(done, total)
         return f"{detail}, pages proven: {done}"
 
-    def _pages(self) -> Iterator[Claims]:
+    def _pages(self) -> Iterator[list[Claim]]:
         for record in self._history.datasets:
             with _blaming(record.index):
-                proofs = tuple(self._bundle.blob(page.proof) for page in record.signed.body.pages)
-            yield Pages(record.signed, record.chain, proofs)
+                proofs = [self._bundle.blob(page.proof) for page in record.signed.body.pages]
+            yield page_claims(record.signed, record.chain, proofs)
 
     def _releases(self) -> str:
         detail = self._retraced("release")
@@ -340,8 +341,8 @@ class _Audit:
         records = self._scoped()
         done = total - len(records)
         batches = list(self._batches(records))
-        answers = (tuple(map(self._answer, batch)) for batch in batches)
-        for batch, verdicts in zip(batches, self._checker.check(total, answers), strict=True):
+        claims = ([release_claim(self._answer(record)) for record in batch] for batch in batches)
+        for batch, verdicts in zip(batches, self._checker.check(total, claims), strict=True):
             for record, failed in zip(batch, verdicts, strict=True):
                 findings += self._judge(record, failed)
             done += len(batch)

@@ -7,6 +7,8 @@ import dataclasses
 import json
 import math
 import re
+import shlex
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +18,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from intertwine.protocols.accounting import Assurance
 from intertwine.protocols.cosignature import MAX_COSIGNED_BYTES
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import read_bounded, write_atomic
@@ -24,32 +25,25 @@ from intertwine.protocols.policy import Policy
 from intertwine.zk import proof_file
 from intertwine.zk.audit import verify_bundle
 from intertwine.zk.audit.proofs import ProofCache
+from intertwine.zk.audit.report_page import render
 from intertwine.zk.audit.verdict import Status, Verdict
+from intertwine.zk.audit.verdict_json import verdict_to_json
+from intertwine.zk.audit.watch_cli import watch
 from intertwine.zk.audit.witness_cli import app as witness_app
+from intertwine.zk.audit.wording import ASSURANCES, no_protection
 from intertwine.zk.privacy import ALL_TASKS, PrivacyRow
 from intertwine.zk.proof_verdict import Opinion, ProofVerdict, Verifiers, judge
 from intertwine.zk.reference_string import cache_folder
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(witness_app, name="witness")
+app.command()(watch)
 
 _MAX_KEY_FILE_BYTES = 1024
 _MARKS = {
     Status.PASSED: ("pass", "green"),
     Status.FAILED: ("FAIL", "bold red"),
     Status.NOT_REACHED: ("not reached", "yellow"),
-}
-_PROTECTED = {
-    Assurance.PROVEN_PARTICIPANT: "all data, proven",
-    Assurance.PROVEN_RECORD: "a record, proven",
-    Assurance.ATTESTED_RECORD: "a record, its word",
-}
-
-_MEANING = {
-    Assurance.PROVEN_RECORD: "Figures marked 'a record, proven' hold for records as they were enrolled: that "
-    "they are true, and that none was enrolled twice, is not proven; nothing is claimed for a participant as "
-    "a whole.",
-    Assurance.ATTESTED_RECORD: "Figures marked 'its word' rest on the participant clipping each record.",
 }
 
 
@@ -88,6 +82,9 @@ def verify(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the verdict to this file.", metavar="FILE")
     ] = None,
+    html_file: Annotated[
+        Path | None, typer.Option("--html", help="Also write a report for filing.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Check a bundle's log, proofs, models and privacy figures; exit code 1 if anything is wrong."""
     policy = _read_policy(policy_file, log_key)
@@ -107,6 +104,9 @@ def verify(
         )
     if json_file is not None:
         write_atomic(json_file, verdict_to_json(verdict))
+    if html_file is not None:
+        command = _command(bundle, policy_file, log_key, independent)
+        write_atomic(html_file, render(verdict, command, int(time.time())))
     _print(verdict, Console(highlight=False, soft_wrap=False))
     raise typer.Exit(0 if verdict.passed else 1)
 
@@ -130,11 +130,14 @@ def verify_proof(
     raise typer.Exit(0 if verdict.accepted else 1)
 
 
-def verdict_to_json(verdict: Verdict) -> bytes:
-    """The verdict as JSON. An infinite epsilon is the number 1e999, which every parser reads as infinity."""
-    document = {"version": "intertwine/verdict/v1", **dataclasses.asdict(verdict)}
-    tokens = json.JSONEncoder(indent=2).iterencode(document)
-    return ("".join("1e999" if token == "Infinity" else token for token in tokens) + "\n").encode()  # noqa: S105
+def _command(bundle: Path, policy: Path | None, log_key: str | None, independent: bool) -> str:
+    """What to type to get the verdict again; files by their names alone, whoever has them and wherever."""
+    words = ["intertwine", "audit", "verify", bundle.name]
+    if policy is not None:
+        words += ["--policy", policy.name]
+    if log_key is not None:
+        words += ["--log-key", Path(log_key).name]
+    return shlex.join(words + ["--independent"] * independent)
 
 
 def _read_policy(policy: Path | None, log_key: str | None) -> Policy | None:
@@ -218,7 +221,7 @@ def _privacy_table(verdict: Verdict) -> Table:
         table.add_row(
             row.participant,
             _task(row),
-            _PROTECTED[row.assurance],
+            ASSURANCES[row.assurance].short,
             Text("∞", "bold red") if math.isinf(row.guarantee.epsilon) else f"{row.guarantee.epsilon:.3g}",
             f"{row.guarantee.delta:.0e}",
             *map(str, numbers),
@@ -235,13 +238,13 @@ def privacy_notes(verdict: Verdict) -> list[Text]:
             "Neighbouring data sets differ by zeroing out one participant or one record. Proven figures rest "
             f"on the proofs' computational soundness and on the beacon (mode {modes}: safe against a "
             "participant alone, not against one that colludes with the coordinator). "
-            + " ".join(note for level, note in _MEANING.items() if level in levels)
+            + " ".join(words.note for level, words in ASSURANCES.items() if level in levels and words.note)
         )
     ]
     warned: dict[tuple[str, str], list[str]] = {}
     for row in verdict.privacy:
-        if reason := _no_protection(row):
-            rows = warned.setdefault((_PROTECTED[row.assurance], reason), [])
+        if reason := no_protection(row):
+            rows = warned.setdefault((ASSURANCES[row.assurance].short, reason), [])
             rows.append(f"{row.participant} ({_task(row)})")
     for (protected, reason), rows in warned.items():
         notes.append(Text(f"Warning: {protected}: {reason} This concerns {', '.join(rows)}.", "yellow"))
@@ -250,18 +253,6 @@ def privacy_notes(verdict: Verdict) -> list[Text]:
 
 def _task(row: PrivacyRow) -> str:
     return "all" if row.task == ALL_TASKS else row.task
-
-
-def _no_protection(row: PrivacyRow) -> str:
-    """Why a row's figure protects nothing; empty if it does."""
-    if math.isinf(row.guarantee.epsilon):
-        return "a release without a valid proof may have revealed anything."
-    if row.guarantee.precision_delta >= row.guarantee.delta:
-        return (
-            f"at this epsilon the noise's finite precision alone allows a delta of "
-            f"{row.guarantee.precision_delta:.1e}; the figure gives no protection."
-        )
-    return ""
 
 
 def _conclusion(verdict: Verdict) -> Text:

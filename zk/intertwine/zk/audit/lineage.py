@@ -1,29 +1,36 @@
 """From a log that was retraced to the report: who took part, what happened, and what each model came from."""
 
-from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
 
 from intertwine.protocols.checkpoint import Checkpoint
 from intertwine.protocols.entries import (
+    Act,
     BeaconEntry,
     CommitEntry,
     DatasetEntry,
     Enrolment,
     Entry,
     Failure,
+    InvitationIssued,
+    KeyChange,
+    LogCreated,
     ModelEntry,
     Outcome,
     PlanEntry,
     Publication,
     ReleaseEntry,
+    Revocation,
     RoundOpened,
+    RunStopped,
 )
 from intertwine.protocols.round import RoundId, Slot
 from intertwine.zk.audit.history import DatasetRecord, History, RoundHistory, RunHistory, SlotHistory
+from intertwine.zk.audit.membership import Member
 from intertwine.zk.audit.report import (
     AdministrativeAct,
     DatasetReport,
     Participant,
+    ParticipantKey,
     PublicationReport,
     Report,
     RoundEnd,
@@ -52,8 +59,6 @@ LIMITS = (
 )
 """What no audit of a bundle shows; see docs/threat-model.md."""
 
-_MAX_DETAIL = 400
-
 
 class Chronicle:
     """What the report needs of the entries and History does not keep: positions, times, reasons.
@@ -63,7 +68,6 @@ class Chronicle:
 
     def __init__(self) -> None:
         self.first_time, self.last_time = 2**40, 0
-        self.participants: dict[str, Participant] = {}
         self.acts: list[AdministrativeAct] = []
         self.times: dict[int, int] = {}  # of plans, datasets and publications, by position
         self.opened: dict[RoundId, int] = {}
@@ -75,8 +79,8 @@ class Chronicle:
         """Note the next entry."""
         self.first_time, self.last_time = min(self.first_time, entry.time), max(self.last_time, entry.time)
         match entry:
-            case Enrolment():
-                self.participants.setdefault(entry.participant, _participant(index, entry))
+            case Act() | KeyChange() | Revocation():
+                self.acts.append(_act(index, entry))
             case DatasetEntry() | PlanEntry() | Publication():
                 self.times[index] = entry.time
             case RoundOpened():
@@ -87,10 +91,8 @@ class Chronicle:
                 self.failures.setdefault(entry.round, (index, entry.reason))
             case Outcome():
                 self.outcomes.setdefault(entry.slot, index)
-            case CommitEntry() | ReleaseEntry() | ModelEntry():
-                pass  # History knows all of them
-            case _:
-                self.acts.append(AdministrativeAct(index, entry.time, entry.type, _in_words(entry)))
+            case Enrolment() | CommitEntry() | ReleaseEntry() | ModelEntry():
+                pass  # History keeps all of them
 
 
 def compose(
@@ -120,7 +122,7 @@ def compose(
             first_time=first,
             last_time=chronicle.last_time,
         ),
-        participants=tuple(sorted(chronicle.participants.values(), key=lambda member: member.name)),
+        participants=tuple(_participant(history.members[name]) for name in sorted(history.members)),
         acts=tuple(chronicle.acts),
         datasets=tuple(_dataset(record, chronicle) for record in history.datasets),
         statements=tuple(_statements(history)),
@@ -131,16 +133,35 @@ def compose(
     )
 
 
-def _participant(index: int, entry: Enrolment) -> Participant:
+def _participant(member: Member) -> Participant:
+    entry, (enrolled, _) = member.enrolment, member.keys[0]
     return Participant(
-        entry.participant,
-        entry.role,
-        tuple(entry.tasks),
-        entry.signing_key,
-        entry.node_key,
-        index,
-        entry.time,
+        name=entry.participant,
+        role=entry.role,
+        tasks=tuple(entry.tasks),
+        keys=tuple(ParticipantKey(key, index) for index, key in member.keys),
+        node_key=entry.node_key,
+        entry=enrolled,
+        time=entry.time,
+        revoked=member.revocation.reason if member.revocation else None,
     )
+
+
+def _act(index: int, entry: Act | KeyChange | Revocation) -> AdministrativeAct:
+    match entry:
+        case KeyChange(change=change):
+            kind, name = "key-change", change.body.participant
+            detail = f"{name} replaced its signing key, for the {change.body.sequence}. time"
+        case Revocation(participant=name, reason=reason):
+            kind, detail = "revocation", f"{name}'s membership was ended: {reason}"
+        case Act(act=LogCreated(version=version)):
+            kind, detail = "init", f"the log was created, in format {version}"
+        case Act(act=InvitationIssued() as invitation):
+            terms = f"{invitation.participant} as {invitation.role} for {', '.join(invitation.tasks)}"
+            kind, detail = "invitation", f"number {invitation.number}: {terms}"
+        case Act(act=RunStopped(run=run)):
+            kind, detail = "stop", f"run {run} was to end early"
+    return AdministrativeAct(index, entry.time, kind, detail)
 
 
 def _dataset(record: DatasetRecord, chronicle: Chronicle) -> DatasetReport:
@@ -194,6 +215,8 @@ def _run(run: RunHistory, chronicle: Chronicle, proven: Collection[int] | None, 
         adjacency=plan.adjacency,
         beacon_mode=plan.beacon,
         initial=plan.initial,
+        template=plan.template,
+        stopped=run.stopped,
         rounds=tuple(_round(current, chronicle, proven if checked else None) for current in run.rounds),
         publication=_publication(run, chronicle),
     )
@@ -256,22 +279,3 @@ def _end(slot: SlotHistory) -> SlotEnd:
     if slot.outcome:
         return SlotEnd(slot.outcome.verdict)
     return SlotEnd.OPEN if slot.commit else SlotEnd.ABSENT
-
-
-def _in_words(entry: Entry) -> str:
-    """The fields of an entry and of the signed body inside it, without signatures, on one line."""
-    document = entry.model_dump(mode="json")
-    fields = {name: value for name, value in document.items() if name not in {"type", "time"}}
-    text = "; ".join(_leaves(fields))
-    return text if len(text) <= _MAX_DETAIL else f"{text[:_MAX_DETAIL]}…"
-
-
-def _leaves(fields: dict[str, Any]) -> Iterable[str]:
-    for name, value in fields.items():
-        words = name.replace("_", " ")
-        if isinstance(value, dict):
-            yield from _leaves(value.get("body", value))
-        elif isinstance(value, list):
-            yield f"{words} {', '.join(map(str, value)) or 'none'}"
-        elif value not in ("", None):
-            yield f"{words} {value}"

@@ -45,25 +45,38 @@ class Scope:
 
 
 @dataclass(frozen=True)
+class ParticipantKey:
+    """A signing key, in force from the entry after `entry` until the next one is."""
+
+    key: str
+    entry: int
+
+
+@dataclass(frozen=True)
 class Participant:
-    """Who enrolled. Name and role are the coordinator's word; keys are those of its enrolment entry."""
+    """Who enrolled. Name and role are the coordinator's word.
+
+    keys: every signing key it had, in their order; entry, time: of its enrolment; revoked: why its membership
+    was ended, None if it was not.
+    """
 
     name: str
     role: str
     tasks: tuple[str, ...]
-    signing_key: str
+    keys: tuple[ParticipantKey, ...]
     node_key: str
     entry: int
     time: int
+    revoked: str | None
 
 
 @dataclass(frozen=True)
 class AdministrativeAct:
-    """An entry that is neither an enrolment nor part of a run: its type, and its fields in words."""
+    """What was done besides. kind: init, invitation, stop, key-change or revocation; detail: in words."""
 
     entry: int
     time: int
-    type: str
+    kind: str
     detail: str
 
 
@@ -168,8 +181,9 @@ class RunReport:
     """A run: what its plan fixed in advance, its rounds, and what it published.
 
     checked: whether its proofs and models were verified; of others only the log was. model: digest that names
-    the task's model; plan: of the signed plan's body; sigma, record_bound: in integer units; initial: digest
-    of the first parameters.
+    the task's model; plan: of the signed plan's body; sigma, record_bound: in integer units; initial,
+    template: digests of the first parameters, and of the ONNX graph that the last ones go into; stopped:
+    whether the coordinator ended it early.
     """
 
     name: str
@@ -189,6 +203,8 @@ class RunReport:
     adjacency: str
     beacon_mode: str
     initial: str
+    template: str
+    stopped: bool
     rounds: tuple[RoundReport, ...]
     publication: PublicationReport | None
 

@@ -74,14 +74,21 @@ def lineage(report: Report, verdict: Verdict) -> Html:
 def participants(report: Report) -> Html:
     """Who enrolled, which records they committed to, and what the coordinator did besides."""
     members = [
-        (member.name, member.role, ", ".join(member.tasks), when(member.time), position(member.entry))
+        (
+            member.name,
+            member.role,
+            ", ".join(member.tasks),
+            when(member.time),
+            position(member.entry),
+            "active" if member.revoked is None else f"revoked: {member.revoked}",
+        )
         for member in report.participants
     ]
     return section(
         "participants",
         "Participants and their records",
         paragraph("Names and roles are the coordinator's word; times are by its clock, UTC."),
-        table("Participants", ("Name", "Role", "Tasks", "Enrolled", "Log entry#"), members),
+        table("Participants", ("Name", "Role", "Tasks", "Enrolled", "Log entry#", "Membership"), members),
         element("h3", "Enrolled records"),
         _datasets(report.datasets),
         _acts(report),
@@ -101,13 +108,15 @@ def releases(report: Report) -> Html:
 def _chart(run: RunReport) -> Html:
     ended = sum(current.end is RoundEnd.MODEL for current in run.rounds)
     first = f"{ended} of {run.planned_rounds} planned rounds ended with a model"
+    stopped = "; the coordinator stopped it" if run.stopped else ""
     unchecked = "" if run.checked else "; its proofs are not in the bundle: this is what the log says"
     names = {slot.participant for current in run.rounds for slot in current.slots}
     hidden = len(names) - MAX_ROWS
     return join(
         element("h3", f"Run {run.name}"),
         paragraph(
-            f"Task {run.task}, statement {run.statement}, beacon mode {run.beacon_mode}; {first}{unchecked}.",
+            f"Task {run.task}, statement {run.statement}, beacon mode {run.beacon_mode}; {first}{stopped}"
+            f"{unchecked}.",
             kind="small",
         ),
         element("div", *timeline(run), class_="charts"),
@@ -215,7 +224,8 @@ def _publication(run: RunReport) -> Iterator[_Step]:
         return
     published = run.publication
     yield "Published parameters", "as the plan averages them", whole(published.parameters)
-    yield "ONNX file", f"log entry {published.entry}, {when(published.time)}", whole(published.onnx)
+    note = f"the plan's graph around them; log entry {published.entry}, {when(published.time)}"
+    yield "ONNX file", note, whole(published.onnx)
 
 
 def _rounds_table(run: RunReport) -> Html:
@@ -290,7 +300,7 @@ def _datasets(datasets: tuple[DatasetReport, ...]) -> Html:
 def _acts(report: Report) -> Html | None:
     if not report.acts:
         return None
-    rows = [(position(act.entry), when(act.time), act.type, act.detail) for act in report.acts]
+    rows = [(position(act.entry), when(act.time), act.kind, act.detail) for act in report.acts]
     headings = ("Log entry#", "Time", "Act", "What it says")
     return join(element("h3", "Administrative acts"), table("Administrative acts", headings, rows))
 
@@ -362,7 +372,9 @@ def keys(report: Report) -> Html:
         (signer.nickname, signer.name, whole(signer.key), when(signer.time)) for signer in signed.cosigners
     ]
     members = [
-        (member.name, whole(member.signing_key), whole(member.node_key)) for member in report.participants
+        (member.name, whole(owned.key), position(owned.entry))
+        for member in report.participants
+        for owned in member.keys
     ]
     return section(
         "keys",
@@ -374,6 +386,6 @@ def keys(report: Report) -> Html:
         else paragraph(
             "None that this audit was told to look for: only the coordinator vouches for the log."
         ),
-        element("h3", "Participants' keys, as enrolled"),
-        table("Keys", ("Participant", "Signs with", "Reaches the coordinator with"), members),
+        element("h3", "Participants' signing keys"),
+        table("Keys", ("Participant", "Signing key", "In force from log entry#"), members),
     )

@@ -14,12 +14,14 @@ MEANINGLESS_EPSILON = 20.0
 class Words:
     """short: what a figure protects and by what, for a table; label: the same for a heading.
 
-    rests_on: what must be believed; holds: what a figure that protects means, in one sentence.
+    rests_on: what must be believed; note: the same beside a table of all kinds, if there is more to say than
+    `short` does; holds: what a figure that protects means, in one sentence.
     """
 
     short: str
     label: str
     rests_on: str
+    note: str
     holds: str
 
 
@@ -31,18 +33,22 @@ ASSURANCES = {
         "agreed, and the noise is honest. A figure is about one record as it was enrolled: that records are "
         "true, and that none was enrolled twice, is not proven; nothing is claimed for a participant as a "
         "whole.",
+        "Figures marked 'a record, proven' hold for records as they were enrolled: that they are true, and "
+        "that none was enrolled twice, is not proven; nothing is claimed for a participant as a whole.",
         "Holds by proof, for a record as it was enrolled.",
     ),
     Assurance.PROVEN_PARTICIPANT: Words(
         "all data, proven",
         "All data of a participant, proven",
         "The proofs alone: the whole update is limited, and the noise is honest.",
+        "",
         "Holds by proof.",
     ),
     Assurance.ATTESTED_RECORD: Words(
         "a record, its word",
         "One record, by the participant's word",
         "The participant's word that it clipped every record before it added them up. The noise is proven.",
+        "Figures marked 'its word' rest on the participant clipping each record.",
         "Holds if the participant clipped every record as it says.",
     ),
 }
