@@ -11,9 +11,11 @@ from rich.table import Table
 
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.accounting import Assurance, guarantee
+from intertwine.protocols.checkpoint import log_verifier
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.plan import Plan
 from intertwine.server.closing import end_run
+from intertwine.server.cosigning import coordinator_policy
 from intertwine.server.enrolment import invite as make_invitation
 from intertwine.server.export import export_bundle
 from intertwine.server.home import CoordinatorSettings, Home
@@ -47,6 +49,7 @@ def init(
     opened = Home.create(home, settings)
     _store(opened)
     console.print(f"The coordinator's home is {home}; its log key is {opened.signing_key.public}")
+    typer.echo(f"For policies: log {log_verifier(opened.signing_key.public)}")
 
 
 @app.command()
@@ -111,8 +114,9 @@ def launch(
 
 @app.command()
 def status(home: HomeOption = _DEFAULT_HOME) -> None:
-    """Show who is enrolled and how every run stands."""
-    store = _store(Home.open(home))
+    """Show who is enrolled, how every run stands, and how much of the log is co-signed."""
+    opened = Home.open(home)
+    store = _store(opened)
     people = Table("participant", "role", "tasks", "state")
     members = store.participants()
     with store.transaction() as session:
@@ -125,6 +129,10 @@ def status(home: HomeOption = _DEFAULT_HOME) -> None:
         rounds = Plan.decode(run.plan).rounds
         runs.add_row(run.name, run.task, f"{run.finished_rounds}/{rounds}", run.state, run.detail)
     console.print(people, runs)
+    if coordinator_policy(opened):
+        size = next((size for size, _ in store.cosigned(1)), 0)
+        console.print(f"The witnesses' quorum has co-signed {size} of {store.size()} log entries.")
+    typer.echo(f"For policies: log {log_verifier(opened.signing_key.public)}")
 
 
 @app.command()
@@ -152,7 +160,8 @@ def export(
     home: HomeOption = _DEFAULT_HOME,
 ) -> None:
     """Write the bundle that auditors verify, one file: the whole log, and everything that the runs used."""
-    manifest = export_bundle(_store(Home.open(home)), output, run or ())
+    opened = Home.open(home)
+    manifest = export_bundle(_store(opened), output, run or (), coordinator_policy(opened))
     console.print(
         f"{manifest.entries} log entries and the files of {len(manifest.runs)} run(s) exported to {output}; "
         f"log key {manifest.log_key}"

@@ -1,4 +1,4 @@
-"""The control plane over HTTPS (FastAPI): participants, their keys and records, and published models.
+"""The control plane over HTTPS (FastAPI): participants, their keys and records, published models, the log.
 
 Errors are JSON objects {"error", "remedy"}; no stack trace ever leaves. Bodies are bounded before they
 are parsed.
@@ -11,19 +11,22 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy import select
 
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
-from intertwine.protocols.entries import Publication, decode_entry
+from intertwine.protocols.entries import Publication
 from intertwine.protocols.errors import FederationError, IntertwineError, VerificationError
 from intertwine.protocols.keys import KeyStatus, NewKey
 from intertwine.protocols.publication import ModelRecord
 from intertwine.protocols.round import Signed
+from intertwine.server.cosigning import coordinator_policy
 from intertwine.server.datasets import MAX_ENVELOPE_BYTES, enrol_dataset
 from intertwine.server.enrolment import RegisterNode, enrol
 from intertwine.server.home import Home
+from intertwine.server.log_api import NotFoundError, log_router
 from intertwine.server.membership import change_key, key_status, revoked
 from intertwine.server.store import Participant, Store
 
@@ -37,16 +40,14 @@ class AccessError(IntertwineError):
     """A request without a valid access token."""
 
 
-class NotPublishedError(IntertwineError):
-    """A model that does not exist yet."""
-
-
 def control_plane(home: Home, store: Store, register_node: RegisterNode) -> FastAPI:
     """Build the application over one coordinator's home."""
     app = FastAPI(title="intertwine control plane", docs_url=None, redoc_url=None)
     app.add_exception_handler(IntertwineError, _refuse)
     app.add_exception_handler(Exception, _hide)
+    app.add_exception_handler(RequestValidationError, _refuse_form)
     app.middleware("http")(_bound_body)
+    app.include_router(log_router(store, coordinator_policy(home)))
 
     def authenticated(authorization: Annotated[str, Header(max_length=200)] = "") -> str:
         return _participant_of(store, authorization)
@@ -123,12 +124,11 @@ def _participant_of(store: Store, authorization: str) -> str:
 
 
 def _latest_publication(store: Store, task: str) -> tuple[int, Publication]:
-    """Where in the log the task's newest published model is, and its entry; NotPublishedError if none is."""
-    for position, data in reversed(list(enumerate(store.entries()))):
-        entry = decode_entry(data)
-        if isinstance(entry, Publication) and entry.round.task == task:
-            return position, entry
-    raise NotPublishedError(f"No model of task {task!r} has been published.", "Wait for a run to finish.")
+    """Where in the log the task's newest published model is, and its entry; NotFoundError if none is."""
+    found = store.publication(task)
+    if found is None:
+        raise NotFoundError(f"No model of task {task!r} has been published.", "Wait for a run to finish.")
+    return found
 
 
 def _latest_record(store: Store, task: str) -> ModelRecord:
@@ -160,6 +160,12 @@ async def _refuse(_: Request, error: Exception) -> Response:
     return _answer(status, problem, remedy)
 
 
+async def _refuse_form(_: Request, error: Exception) -> Response:
+    parts = error.errors() if isinstance(error, RequestValidationError) else []
+    names = ", ".join(str(part["loc"][-1]) for part in parts)
+    return _answer(422, f"The request is malformed: {names}.", "Compare it with the documentation.")
+
+
 async def _hide(_: Request, error: Exception) -> Response:
     _log.error("unexpected error in the control plane", exc_info=error)
     return _answer(500, "The coordinator failed to answer.", "Try again, or tell the coordinator.")
@@ -169,4 +175,4 @@ def _answer(status: int, problem: str, remedy: str) -> Response:
     return JSONResponse({"error": problem, "remedy": remedy}, status)
 
 
-_STATUS: dict[type[Exception], int] = {AccessError: 401, NotPublishedError: 404, FederationError: 503}
+_STATUS: dict[type[Exception], int] = {AccessError: 401, NotFoundError: 404, FederationError: 503}

@@ -7,6 +7,7 @@ tls.crt tls.key    certificate of both servers (key 0600)
 coordinator.db     log, participants, invitations, runs
 blobs/             updates, proofs, parameters, ONNX files by digest
 flower/            state of Flower's SuperLink
+witnesses.policy   who must co-sign the log's checkpoints; written by hand, if at all
 """
 
 from dataclasses import dataclass
@@ -133,6 +134,11 @@ class Home:
     def flower(self) -> Path:
         """SuperLink's own folder."""
         return self.path / "flower"
+
+    @property
+    def policy_file(self) -> Path:
+        """The policy with the log's witnesses."""
+        return self.path / "witnesses.policy"
 
     @property
     def process_file(self) -> Path:

@@ -40,6 +40,7 @@ from intertwine.protocols.errors import FederationError, IntertwineError, Verifi
 from intertwine.protocols.mechanism import ReleaseMechanism
 from intertwine.protocols.model_file import expected_model, model_metadata
 from intertwine.protocols.plan import MAX_DIMENSION, Plan
+from intertwine.protocols.policy import Policy
 from intertwine.protocols.round import (
     Commit,
     CommitRequest,
@@ -54,6 +55,7 @@ from intertwine.protocols.round import (
 )
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.closing import end_run
+from intertwine.server.cosigning import coordinator_policy, gather
 from intertwine.server.datasets import enrolled_chain
 from intertwine.server.fleet import Fleet
 from intertwine.server.home import Home
@@ -106,8 +108,17 @@ class _Round:
 class RunDriver:
     """Drives one run of one plan from its first round to the publication of its model."""
 
-    def __init__(self, store: Store, key: SigningKey, plan: Plan, transport: Transport) -> None:
+    def __init__(
+        self,
+        store: Store,
+        key: SigningKey,
+        plan: Plan,
+        transport: Transport,
+        witnesses: Policy | None = None,
+    ) -> None:
+        """witnesses: who is asked to co-sign the log after every round and at the end; nobody by default."""
         self._store = store
+        self._witnesses = witnesses
         self._key = key
         self._plan = plan
         self._transport = transport
@@ -120,7 +131,13 @@ class RunDriver:
         for number in range(1, self._plan.rounds + 1):
             self._round(number)
             self._store.update_run(self._plan.run, finished_rounds=number)
+            self._have_cosigned()
         self._publish()
+        self._have_cosigned()
+
+    def _have_cosigned(self) -> None:
+        if self._witnesses is not None:
+            gather(self._store, self._witnesses)
 
     def _round(self, number: int) -> None:
         current = self._open(number)
@@ -376,7 +393,7 @@ def run(fleet: Fleet, config: Mapping[str, object]) -> None:
         active = active_participants(store)
         nodes = {int(member.node_id) for member in active if member.name in plan.participants}
         _wait_for_nodes(fleet, nodes)
-        RunDriver(store, key, plan, _FlowerTransport(fleet)).execute()
+        RunDriver(store, key, plan, _FlowerTransport(fleet), coordinator_policy(home)).execute()
     except Exception as error:
         end_run(store, plan, "failed", f"{type(error).__name__}: {error}")
         raise

@@ -17,9 +17,9 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from intertwine.protocols.bundle import MAX_BLOB_BYTES
-from intertwine.protocols.checkpoint import Checkpoint, sign_checkpoint
+from intertwine.protocols.checkpoint import Checkpoint, log_verifier, sign_checkpoint
 from intertwine.protocols.encoding import sha256
-from intertwine.protocols.entries import Act, Entry, LogCreated
+from intertwine.protocols.entries import Act, Entry, LogCreated, Publication, blobs_of, decode_entry
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.files import read_bounded, write_atomic
 from intertwine.protocols.merkle import Tree, leaf_hash
@@ -43,6 +43,32 @@ class LogRow(_Base):
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     data: Mapped[bytes] = mapped_column(LargeBinary)
     leaf: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class NamedBlob(_Base):
+    """A blob that an entry names, and that everybody may therefore have."""
+
+    __tablename__ = "named_blobs"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+
+
+class PublicationRow(_Base):
+    """Where in the log a model was published."""
+
+    __tablename__ = "publications"
+
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    task: Mapped[str] = mapped_column(index=True)
+
+
+class CosignedNote(_Base):
+    """A checkpoint with co-signatures that satisfied the policy."""
+
+    __tablename__ = "cosigned_notes"
+
+    size: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    note: Mapped[str]
 
 
 class Participant(_Base):
@@ -160,14 +186,15 @@ class Store:
         self._growing = threading.Lock()
         self._engine = create_engine(f"sqlite:///{home.database}", connect_args={"timeout": 30})
         event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin_immediate)
+        event.listen(self._engine, "begin", _begin)
+        self._reader = self._engine.execution_options(begin="DEFERRED")
         self._create()
 
     def _create(self) -> None:
         """Make what is missing of the tables, and with them the log's first entry."""
         with self._engine.begin() as connection, Session(connection) as session:
             _Base.metadata.create_all(connection)
-            if session.scalar(select(func.count()).select_from(LogRow)) == 0:
+            if _length(session) == 0:
                 self.append(session, Act(time=now(), act=LogCreated(log_key=self._key.public)))
 
     @property
@@ -178,7 +205,7 @@ class Store:
     @property
     def origin(self) -> str:
         """The name of the log."""
-        return f"intertwine/{self._key.public[:16]}"
+        return log_verifier(self._key.public).name
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -192,11 +219,24 @@ class Store:
                 "Free some space, then try again.",
             ) from error
 
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One consistent view of the database, which never waits for a writer. InputError if it fails."""
+        try:
+            with Session(self._reader, expire_on_commit=False) as session, session.begin():
+                yield session
+        except OperationalError as error:
+            raise InputError(f"The coordinator's database cannot be read: {error.orig}.") from error
+
     def append(self, session: Session, entry: Entry) -> int:
         """Add an entry to the log within `session`'s transaction; returns its position."""
         data = entry.encode()
-        position = session.scalar(select(func.count()).select_from(LogRow)) or 0
+        position = _length(session)
         session.add(LogRow(position=position, data=data, leaf=leaf_hash(data)))
+        for digest in blobs_of(entry):
+            session.merge(NamedBlob(digest=digest))
+        if isinstance(entry, Publication):
+            session.add(PublicationRow(position=position, task=entry.round.task))
         session.flush()
         return position
 
@@ -219,13 +259,49 @@ class Store:
     def entries(self, start: int = 0, end: int | None = None) -> list[bytes]:
         """The canonical bytes of the entries from position `start` up to, not including, `end`, in order."""
         rows = select(LogRow.data).where(LogRow.position >= start).order_by(LogRow.position)
-        with self.transaction() as session:
+        with self.reading() as session:
             return list(session.scalars(rows if end is None else rows.where(LogRow.position < end)))
+
+    def size(self) -> int:
+        """How many entries the log has."""
+        with self.reading() as session:
+            return _length(session)
+
+    def publication(self, task: str) -> tuple[int, Publication] | None:
+        """Where in the log the task's newest published model is, and its entry; None if there is none."""
+        rows = (
+            select(LogRow.position, LogRow.data)
+            .join(PublicationRow, PublicationRow.position == LogRow.position)
+            .where(PublicationRow.task == task)
+            .order_by(LogRow.position.desc())
+        )
+        with self.reading() as session:
+            row = session.execute(rows.limit(1)).first()
+        entry = decode_entry(row.data) if row else None
+        return (row.position, entry) if row and isinstance(entry, Publication) else None
+
+    def names(self, digest: str) -> bool:
+        """Whether an entry names this blob."""
+        with self.reading() as session:
+            return session.get(NamedBlob, digest) is not None
+
+    def cosigned(self, limit: int) -> list[tuple[int, str]]:
+        """Sizes and notes of the newest checkpoints that witnesses have co-signed, the newest first."""
+        rows = select(CosignedNote.size, CosignedNote.note).order_by(CosignedNote.size.desc())
+        with self.reading() as session:
+            return [(row.size, row.note) for row in session.execute(rows.limit(limit))]
+
+    def keep_cosigned(self, size: int, note: str) -> None:
+        """Keep a co-signed note, unless one of a larger size, or a longer one of this size, is there."""
+        with self.transaction() as session:
+            newest = session.scalars(select(CosignedNote).order_by(CosignedNote.size.desc()).limit(1)).first()
+            if newest is None or (newest.size, len(newest.note)) < (size, len(note)):
+                session.merge(CosignedNote(size=size, note=note))
 
     def view(self) -> "LogView":
         """The log as it is now, under a fresh checkpoint."""
         with self._growing:
-            with self.transaction() as session:
+            with self.reading() as session:
                 new = select(LogRow.leaf).where(LogRow.position >= len(self._tree)).order_by(LogRow.position)
                 for leaf in session.scalars(new):
                     self._tree.append(leaf)
@@ -291,10 +367,16 @@ def now() -> int:
 
 
 def _configure(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # leave BEGIN to _begin_immediate
+    connection.isolation_level = None  # leave BEGIN to _begin
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_immediate(connection: Any) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin(connection: Any) -> None:
+    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'IMMEDIATE')}")
+
+
+def _length(session: Session) -> int:
+    """How many entries the log has: positions have no gaps."""
+    last = session.scalar(select(func.max(LogRow.position)))
+    return 0 if last is None else last + 1

@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import uvicorn
 from fastapi import FastAPI
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import read_bounded, write_atomic
 from intertwine.server.control import control_plane
+from intertwine.server.cosigning import Cosigning, coordinator_policy
 from intertwine.server.home import Home
 from intertwine.server.store import Store
 from intertwine.server.superlink import ControlClient, SuperLink
@@ -21,7 +23,7 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
     """Serve until Ctrl-C or SIGTERM; InputError if a port is taken, and then nothing stays started."""
     # The web server hands a signal on once it has ended; this way everything else ends in order too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    settings = home.settings
+    settings, policy = home.settings, coordinator_policy(home)
     listener = _listen(settings.host, settings.control_port)
     superlink = SuperLink(
         home.flower,
@@ -35,8 +37,10 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
         superlink.start()
         write_atomic(home.process_file, str(os.getpid()).encode())
         on_ready()
-        app = control_plane(home, Store(home, home.signing_key), superlink.register)
-        https_server(home, app).run(sockets=[listener])
+        store = Store(home, home.signing_key)
+        app = control_plane(home, store, superlink.register)
+        with Cosigning(store, policy) if policy else nullcontext():
+            https_server(home, app).run(sockets=[listener])
     finally:
         home.process_file.unlink(missing_ok=True)
         superlink.stop()
