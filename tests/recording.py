@@ -108,9 +108,13 @@ class Recording:
             return self.log_key
         return self.keys[body.participant if isinstance(body, Dataset) else body.slot.participant]
 
+    def tree(self, size: int) -> Tree:
+        """The tree over the first `size` entries."""
+        return Tree(leaf_hash(entry.encode()) for entry in self.entries[:size])
+
     def checkpoint(self, size: int, key: SigningKey | None = None) -> str:
         """A signed note over the first `size` entries."""
-        root = Tree(leaf_hash(entry.encode()) for entry in self.entries[:size]).root(size)
+        root = self.tree(size).root(size)
         return sign_checkpoint(Checkpoint(self.origin, size, root), key or self.log_key)
 
     def keep(self, data: bytes) -> str:

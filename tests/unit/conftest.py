@@ -1,6 +1,9 @@
 """Fixtures for auditing: one recorded federation a session, copied for every test."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -28,9 +31,11 @@ def other_key() -> SigningKey:
 
 @pytest.fixture
 def audit(tmp_path: Path) -> Audit:
-    """Writes a recording as a bundle and verifies it."""
+    """Writes a recording as a bundle, with these fields of its manifest, and verifies it."""
 
-    def write_and_verify(recording: Recording, **options: object) -> Verdict:
-        return verify_bundle(recording.write(tmp_path), **options)
+    def write_and_verify(
+        recording: Recording, *, manifest: Mapping[str, Any] = MappingProxyType({}), **options: Any
+    ) -> Verdict:
+        return verify_bundle(recording.write(tmp_path, **manifest), **options)
 
     return write_and_verify

@@ -1,7 +1,6 @@
 """The account counts every release, sums over runs and tasks, and never lets an invalid one fade."""
 
 import math
-from collections.abc import Collection, Sequence
 
 import pytest
 
@@ -12,19 +11,11 @@ from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.mechanism import GlmMechanism, ReleaseMechanism, StatisticsMechanism
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Release, RoundId, Signed, Slot
-from intertwine.zk.privacy import ALL_TASKS, Account, PrivacyRow
+from intertwine.zk.privacy import ALL_TASKS, PrivacyRow
 from intertwine.zk.sampler import total_variation
-from tests.recording import fixed_key
+from tests.recording import account, fixed_key
 
 KEY = fixed_key("log")
-
-
-def account(entries: Sequence[Entry], proven: Collection[int]) -> list[PrivacyRow]:
-    """The figures of a log with these entries."""
-    everything = Account()
-    for position, entry in enumerate(entries):
-        everything.add(position, entry)
-    return everything.rows(proven)
 
 
 def plan(run: str, task: str = "risk", **changes: object) -> Plan:

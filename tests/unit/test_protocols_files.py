@@ -2,21 +2,20 @@
 
 import errno
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from intertwine.protocols import bundle as bundles
-from intertwine.protocols.bundle import Bundle, Manifest, write_bundle
+from intertwine.protocols.bundle import Bundle, write_bundle
 from intertwine.protocols.encoding import sha256
-from intertwine.protocols.enrolment import EnrolmentRequest, Invitation
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.files import make_private_directory, read_bounded, write_atomic, write_private
-from intertwine.protocols.settings import read_settings, write_settings
 from intertwine.protocols.signing import SigningKey
 
 
@@ -124,162 +123,126 @@ def test_damaged_key(tmp_path: Path, data: bytes) -> None:
 # Bundles
 
 
-@pytest.fixture
-def manifest() -> Manifest:
-    return Manifest(origin="intertwine/test", log_key="ab" * 32, size=2)
+def write(folder: Path, **changes: Any) -> Path:
+    (folder / "source").write_bytes(b"blob")
+    fields = {
+        "origin": "intertwine/test",
+        "log_key": "ab" * 32,
+        "runs": ["spring"],
+        "entries": [b"one", b"two!"],
+        "checkpoint": "note",
+        "blobs": {sha256(b"blob"): folder / "source"},
+    }
+    write_bundle(folder / "bundle", **(fields | changes))
+    return folder / "bundle"
 
 
-def write(folder: Path, manifest: Manifest, blob: bytes = b"blob") -> Path:
-    (folder / "source").write_bytes(blob)
-    path = folder / "bundle"
-    write_bundle(path, manifest, [b"one", b"two"], "note", {sha256(blob): folder / "source"})
-    return path
-
-
-def test_bundle_round_trip(tmp_path: Path, manifest: Manifest) -> None:
-    bundle = Bundle.open(write(tmp_path, manifest))
-    assert bundle.manifest == manifest
-    assert (bundle.entries, bundle.checkpoint) == ([b"one", b"two"], "note")
+def test_bundle_round_trip(tmp_path: Path) -> None:
+    bundle = Bundle.open(write(tmp_path))
+    assert (bundle.manifest.origin, bundle.manifest.runs, bundle.checkpoint) == (
+        "intertwine/test",
+        ["spring"],
+        "note",
+    )
+    assert (list(bundle.entries()), bundle.entry(1)) == ([b"one", b"two!"], b"two!")
+    assert bundle.blob_digests() == {sha256(b"blob")}
     assert bundle.blob(sha256(b"blob")) == b"blob"
     with pytest.raises(VerificationError) as caught:
         bundle.blob(sha256(b"other"))
     assert caught.value.check == "blob_digest"
 
 
-def test_bundle_is_never_overwritten(tmp_path: Path, manifest: Manifest) -> None:
-    path = write(tmp_path, manifest)
+def test_equal_contents_are_equal_bytes(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+    entries = iter([b"one", b"two!"])
+    assert (
+        write(one, runs=["b", "a"]).read_bytes() == write(two, runs=["a", "b"], entries=entries).read_bytes()
+    )
+
+
+def test_bundle_is_never_overwritten(tmp_path: Path) -> None:
+    write(tmp_path)
     with pytest.raises(InputError, match="already exists"):
-        write_bundle(path, manifest, [], "", {})
+        write(tmp_path)
 
 
-def test_unfinished_bundle_has_no_manifest(
-    tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+def test_nothing_is_left_of_a_bundle_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail_late(path: Path, data: bytes) -> None:
-        if path.name == "checkpoint":
-            disk_full()
-        path.write_bytes(data)
+    monkeypatch.setattr(bundles, "_write_behind", lambda *_: disk_full())
+    with pytest.raises(InputError, match="cannot be written: No space"):
+        write(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
-    monkeypatch.setattr(bundles, "write_atomic", fail_late)
-    with pytest.raises(OSError, match="No space"):
-        write(tmp_path, manifest)
-    monkeypatch.undo()
-    with pytest.raises(InputError, match=r"manifest\.json cannot be read"):
-        Bundle.open(tmp_path / "bundle")
+
+def test_missing_and_oversized_blobs_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        write(tmp_path, blobs={"ab" * 32: tmp_path / "nowhere"})
+    monkeypatch.setattr(bundles, "MAX_BLOB_BYTES", 3)
+    with pytest.raises(InputError, match="more than 3 bytes"):
+        write(tmp_path)
+    assert not (tmp_path / "bundle").exists()
+
+
+def damaged(path: Path, change: Callable[[bytes], bytes]) -> Path:
+    path.write_bytes(change(path.read_bytes()))
+    return path
+
+
+def field(name: str, value: int) -> Callable[[bytes], bytes]:
+    """Replaces a number of the manifest by another of as many digits."""
+    return lambda data: re.sub(rb'("%s":)\d+' % name.encode(), rb"\g<1>%d" % value, data)
 
 
 @pytest.mark.parametrize(
-    ("limit", "part"), [("MAX_LOG_BYTES", "log.jsonl"), ("MAX_CHECKPOINT_BYTES", "checkpoint")]
+    ("change", "words"),
+    [
+        (lambda data: data[:-1], "is cut off"),
+        (lambda data: data[:40], "canonical|JSON"),
+        (lambda data: data + b"x", "goes on after its end"),
+        (lambda data: data.replace(b"bundle/v2", b"bundle/v9", 1), "of another version"),
+        (lambda data: b"PK\x03\x04" + data, "is not a bundle"),
+        (lambda data: data[:21] + b"\xff\xff\xff\xff" + data[25:], "its manifest claims 4294967295 bytes"),
+        (
+            lambda data: data.replace(b"\x00\x00\x00\x03one", b"\xff\x00\x00\x03one"),
+            "entry 0 claims 4278190083 bytes",
+        ),
+        (lambda data: data.replace(b"\x00\x00\x00\x03one", b"\x00\x00\x00\x02one"), "not a proper bundle"),
+        (lambda data: data.replace(b"\x04blob", b"\x05blob"), "its blobs do not have the length"),
+        (
+            lambda data: data.replace(bytes(7) + b"\x04blob", b"\xff" * 7 + b"\x04blob"),
+            "claims 18446744073709551364 bytes",
+        ),
+        (field("entries", 3), "not a proper bundle"),
+        (field("entries", 1), "its entries do not have the length"),
+        (field("blobs", 2), "ends in the middle"),
+    ],
+    ids=str,
 )
-def test_oversized_part(
-    tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, limit: str, part: str
-) -> None:
-    path = write(tmp_path, manifest)
-    monkeypatch.setattr(bundles, limit, 3)
-    with pytest.raises(InputError, match=f"{part} has . bytes, more than the 3 allowed"):
-        Bundle.open(path)
+def test_damaged_bundle(tmp_path: Path, change: Callable[[bytes], bytes], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Bundle.open(damaged(write(tmp_path), change))
 
 
-def test_oversized_blob(tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = Bundle.open(write(tmp_path, manifest))
-    monkeypatch.setattr(bundles, "MAX_BLOB_BYTES", 3)
-    with pytest.raises(InputError, match="4 bytes, more than the 3 allowed"):
+def test_blobs_out_of_order(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(b"bulb")
+    digests = sorted([sha256(b"blob"), sha256(b"bulb")])
+    path = write(tmp_path, blobs={sha256(b"blob"): tmp_path / "source", sha256(b"bulb"): other})
+    first, second = (bytes.fromhex(digest) for digest in digests)
+    with pytest.raises(InputError, match="not in order"):
+        Bundle.open(damaged(path, lambda data: data.replace(first, second)))
+
+
+def test_altered_blob(tmp_path: Path) -> None:
+    bundle = Bundle.open(damaged(write(tmp_path), lambda data: data.replace(b"\x04blob", b"\x04bulb")))
+    with pytest.raises(VerificationError, match="was altered"):
         bundle.blob(sha256(b"blob"))
 
 
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (lambda path: (path / "log.jsonl").write_bytes(b"one\n"), "holds 1 log entries, its manifest says 2"),
-        (lambda path: (path / "log.jsonl").write_bytes(b"one\ntwo"), "cut off"),
-        (lambda path: (path / "log.jsonl").write_bytes(b""), "cut off"),
-        (lambda path: (path / "checkpoint").write_bytes(b"\xff"), "not text"),
-        (lambda path: (path / "extra").touch(), "does not belong"),
-        (lambda path: (path / "blobs" / "extra").touch(), "does not belong"),
-        (lambda path: (path / "blobs" / ("a" * 64 + "\n")).touch(), "does not belong"),
-        (lambda path: (path / "blobs" / ("a" * 64)).symlink_to("/etc/passwd"), "does not belong"),
-    ],
-)
-def test_damaged_bundle(
-    tmp_path: Path, manifest: Manifest, damage: Callable[[Path], object], words: str
-) -> None:
-    path = write(tmp_path, manifest)
-    damage(path)
-    with pytest.raises(InputError, match=words):
-        Bundle.open(path)
-
-
-def test_blob_that_is_a_folder_is_missing(tmp_path: Path, manifest: Manifest) -> None:
-    path = write(tmp_path, manifest)
-    (path / "blobs" / ("a" * 64)).mkdir()
-    with pytest.raises(VerificationError, match="lacks blob"):
-        Bundle.open(path).blob("a" * 64)
-
-
-def test_file_is_not_a_bundle(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="is not a folder"):
-        Bundle.open(tmp_path / "file")
-
-
-# Settings and invitations
-
-
-class Example(BaseModel):
-    port: int
-    host: str | None = None
-
-
-def test_settings_round_trip(tmp_path: Path) -> None:
-    write_settings(tmp_path / "settings.toml", Example(port=1))
-    assert read_settings(tmp_path / "settings.toml", Example) == Example(port=1)
-    assert stat.S_IMODE((tmp_path / "settings.toml").stat().st_mode) == 0o600
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"port = ", "not valid TOML"),
-        (b"\xff", "not valid TOML"),
-        (b'port = "x"', "field port"),
-        (b"", "field port"),
-    ],
-)
-def test_unusable_settings(tmp_path: Path, content: bytes, words: str) -> None:
-    (tmp_path / "settings.toml").write_bytes(content)
-    with pytest.raises(InputError, match=words):
-        read_settings(tmp_path / "settings.toml", Example)
-
-
-INVITATION = Invitation(participant="ana", authority="ab" * 32, secret="cd" * 32)
-
-
-def test_invitation_round_trip() -> None:
-    assert Invitation.from_token(f"  {INVITATION.token()}\n") == INVITATION
-    assert INVITATION.secret_digest() == sha256(bytes.fromhex("cd" * 32))
-
-
-@pytest.mark.parametrize(
-    "token",
-    [
-        "",
-        "itw1_",
-        "itw2_" + INVITATION.token()[5:],
-        INVITATION.token()[:-4],
-        "itw1_!!!",
-        "itw1_" + "a" * 3000,
-        "ü",
-    ],
-)
-def test_damaged_invitation(token: str) -> None:
-    with pytest.raises(InputError, match="damaged"):
-        Invitation.from_token(token)
-
-
-def test_enrolment_request_is_bound_to_its_keys() -> None:
-    node_key = "ecdsa-sha2-nistp384 " + "A" * 120
-    request = EnrolmentRequest.create("ab" * 32, node_key, SigningKey.generate())
-    request.verify()
-    for change in ({"secret": "cd" * 32}, {"node_key": node_key + "A"}, {"signing_key": "ef" * 32}):
-        with pytest.raises(VerificationError):
-            request.model_copy(update=change).verify()
+def test_a_folder_or_nothing_is_no_bundle(tmp_path: Path) -> None:
+    for path, words in ((tmp_path, "is not a file"), (tmp_path / "nothing", "No such file")):
+        with pytest.raises(InputError, match=words):
+            Bundle.open(path)

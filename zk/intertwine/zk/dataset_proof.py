@@ -86,14 +86,23 @@ def extend(chain: Chain | None, signed: Signed[Dataset], commitments: Sequence[b
 
 def verify_pages(signed: Signed[Dataset], extended: Chain, proofs: Sequence[bytes]) -> None:
     """The checks of `verify_dataset` from proof_digest on; `extended` is the chain after the document."""
+    for statement, proof in page_statements(signed, extended, proofs):
+        dataset_statement.verify_page(statement, proof)
+
+
+def page_statements(
+    signed: Signed[Dataset], extended: Chain, proofs: Sequence[bytes]
+) -> list[tuple[PageStatement, bytes]]:
+    """What is proven of each page that a document adds, with its proof; check proof_digest."""
     body = signed.body
     if [sha256(proof) for proof in proofs] != [page.proof for page in body.pages]:
         raise VerificationError("proof_digest", "the proofs are not those the document names.")
     pages = extended.dataset.pages[-len(body.pages) :]
+    statements = []
     for index, (page, proof) in enumerate(zip(pages, proofs, strict=True)):
         context = DatasetContext.create(body, signed.key, index)
-        statement = PageStatement(context.encode(), extended.dataset.shape, page)
-        dataset_statement.verify_page(statement, proof)
+        statements.append((PageStatement(context.encode(), extended.dataset.shape, page), proof))
+    return statements
 
 
 def _pages_before(chain: Chain | None, body: Dataset, shape: Shape) -> tuple[Page, ...]:

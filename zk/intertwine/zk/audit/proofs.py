@@ -9,27 +9,26 @@ import gc
 import multiprocessing
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from intertwine.protocols.dataset import Dataset, DatasetContext
+from intertwine.protocols.dataset import Dataset
 from intertwine.protocols.encoding import tagged_digest
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.files import make_private_directory, read_bounded, unwritable
 from intertwine.protocols.round import Signed
 from intertwine.zk import independent, proof_file, reference_string
-from intertwine.zk.dataset import PageStatement
-from intertwine.zk.dataset_proof import Chain, verify_pages
-from intertwine.zk.instance import VERSION
-from intertwine.zk.round_proof import Answer, statement_of, verify_releases
+from intertwine.zk.dataset_proof import Chain, page_statements
+from intertwine.zk.instance import VERSION, Instance, verify_all
+from intertwine.zk.proof_file import Statement
+from intertwine.zk.round_proof import Answer, statement_of
 
 PARALLEL_FROM_S = 2.0
 """Seconds of work below which no processes are started: they need about one second themselves."""
@@ -43,27 +42,46 @@ _LINE = 65
 
 
 @dataclass(frozen=True)
-class Pages:
-    """A dataset's document, the chain after it, and the proofs of the pages that it adds."""
+class Claim:
+    """A proof to verify.
 
-    signed: Signed[Dataset]
-    chain: Chain
-    proofs: tuple[bytes, ...]
+    digests: of all that the verdict depends on; statement: makes the statement and the proof, or raises the
+    VerificationError of a check that comes before the proof's own.
+    """
+
+    digests: tuple[str, ...]
+    statement: Callable[[], tuple[Statement, bytes]]
 
 
-Claims: TypeAlias = tuple[Answer, ...] | Pages
-"""What is verified in one go."""
-
-_Start: TypeAlias = Callable[[Claims], Callable[[], list[str]]]
+Verdicts: TypeAlias = list[str]
+"""Which check each proof fails, empty for valid ones."""
 
 
 @dataclass(frozen=True)
 class _Job:
-    """Proofs under way. known: which of them the cache vouches for; verdicts: waits for the others'."""
+    """Claims under way. decided: verdicts that need no verifier; verdicts: waits for those of the others."""
 
     keys: list[bytes]
-    known: list[bool]
-    verdicts: Callable[[], list[str]]
+    decided: list[str | None]
+    verdicts: Callable[[], Verdicts]
+
+
+def release_claim(answer: Answer) -> Claim:
+    """A release's proof."""
+    named = (answer.plan, answer.commit, answer.release)
+    head = answer.chain.head if answer.chain else ""
+    digests = ("release", answer.beacon.hex(), head, *(document.digest() for document in named))
+    return Claim(digests, lambda: (statement_of(answer), answer.proof))
+
+
+def page_claims(signed: Signed[Dataset], chain: Chain, proofs: Sequence[bytes]) -> list[Claim]:
+    """The proofs of the pages that a dataset's document adds; chain: after the document."""
+
+    def claim(index: int) -> Claim:
+        digests = ("page", signed.digest(), chain.head, str(index))
+        return Claim(digests, lambda: page_statements(signed, chain, proofs)[index])
+
+    return [claim(index) for index in range(len(signed.body.pages))]
 
 
 class ProofCache:
@@ -87,7 +105,7 @@ class ProofCache:
 
     def add(self, keys: Iterable[bytes]) -> None:
         """Keep digests; they are on disk when this returns."""
-        new = [key.hex().encode() for key in keys if key not in self]
+        new = list(dict.fromkeys(key.hex().encode() for key in keys if key not in self))
         self._known.update(new)
         if new:
             self._write("ab", b"".join(line + b"\n" for line in new))
@@ -133,31 +151,38 @@ class ProofChecker(AbstractContextManager["ProofChecker"]):
         """How many releases to verify in one go at most."""
         return 4 if self.independent else 64
 
-    def check(self, count: int, claims: Iterable[Claims]) -> Iterator[list[str]]:
-        """For each claims: which check every proof of it fails, empty for valid ones.
+    def check(self, count: int, claims: Iterable[Sequence[Claim]]) -> Iterator[Verdicts]:
+        """The verdicts on each group of claims, which are verified together.
 
-        count: how many proofs there are in all; what is held of `claims` at a time is bounded.
+        count: how many claims there are in all; what is held of them at a time is bounded.
         """
         seconds = count * (_NATIVE_S + (_INDEPENDENT_S if self.independent else 0))
         parallel = self._workers > 1 and seconds >= PARALLEL_FROM_S
         start, ahead = (self._in_pool, 2 * self._workers) if parallel else (self._here, 0)
         waiting: deque[_Job] = deque()
-        for some in claims:
-            waiting.append(self._job(some, start))
+        for group in claims:
+            waiting.append(self._job(group, start))
             if len(waiting) > ahead:
                 yield self._finish(waiting.popleft())
         while waiting:
             yield self._finish(waiting.popleft())
 
-    def _job(self, claims: Claims, start: "_Start") -> "_Job":
-        keys = self._keys(claims)
-        known = [self._cache is not None and key in self._cache for key in keys]
-        unknown: Claims = claims
-        if not isinstance(claims, Pages):
-            unknown = tuple(answer for answer, is_known in zip(claims, known, strict=True) if not is_known)
-        return _Job(keys, known, list if all(known) else start(unknown))
+    def _job(self, group: Sequence[Claim], start: "_Start") -> _Job:
+        keys = [self._key(claim) for claim in group]
+        decided: list[str | None] = []
+        open_claims: list[tuple[Statement, bytes]] = []
+        for claim, key in zip(group, keys, strict=True):
+            if self._cache is not None and key in self._cache:
+                decided.append("")
+                continue
+            try:
+                open_claims.append(claim.statement())
+                decided.append(None)
+            except VerificationError as error:
+                decided.append(error.check)
+        return _Job(keys, decided, start(open_claims) if open_claims else list)
 
-    def _finish(self, job: "_Job") -> list[str]:
+    def _finish(self, job: _Job) -> Verdicts:
         try:
             found = iter(job.verdicts())
         except BrokenProcessPool as error:
@@ -165,68 +190,53 @@ class ProofChecker(AbstractContextManager["ProofChecker"]):
                 "A process that verified proofs was ended from outside.",
                 "Run the audit again; with --workers 1 if memory is short.",
             ) from error
-        verdicts = ["" if is_known else next(found) for is_known in job.known]
+        verdicts = [next(found) if known is None else known for known in job.decided]
         if self._cache is not None:
             self._cache.add(key for key, verdict in zip(job.keys, verdicts, strict=True) if not verdict)
         return verdicts
 
-    def _here(self, claims: Claims) -> Callable[[], list[str]]:
+    def _here(self, claims: list[tuple[Statement, bytes]]) -> Callable[[], Verdicts]:
         return lambda: judge(claims, self.independent)
 
-    def _in_pool(self, claims: Claims) -> Callable[[], list[str]]:
+    def _in_pool(self, claims: list[tuple[Statement, bytes]]) -> Callable[[], Verdicts]:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")  # a fork would copy locks that threads hold
             self._pool = ProcessPoolExecutor(self._workers, context, initializer=_prepare_worker)
         return self._pool.submit(judge, claims, self.independent).result
 
-    def _keys(self, claims: Claims) -> list[bytes]:
-        if isinstance(claims, Pages):
-            return [self._key("pages", claims.signed.digest(), claims.chain.head)]
-        return [
-            self._key(
-                "release",
-                answer.beacon.hex(),
-                answer.plan.digest(),
-                answer.commit.digest(),
-                answer.release.digest(),
-                answer.chain.head if answer.chain else "",
-            )
-            for answer in claims
-        ]
-
-    def _key(self, kind: str, *digests: str) -> bytes:
+    def _key(self, claim: Claim) -> bytes:
         """Names a proof, its statement and who has verified it."""
         verifiers = VERSION.decode(), version("intertwine"), reference_string.DIGEST, str(self.independent)
-        parts = (part.encode() for part in (*verifiers, kind, *digests))
+        parts = (part.encode() for part in (*verifiers, *claim.digests))
         return tagged_digest("intertwine/verified-proof/1", *parts)
 
 
-def judge(claims: Claims, ask_both: bool) -> list[str]:
-    """Which check each proof fails, empty for valid ones; DISAGREEMENT if both were asked and contradict."""
-    if isinstance(claims, Pages):
-        fast = [_failed(lambda: verify_pages(claims.signed, claims.chain, claims.proofs))]
-        again = [_failed(lambda: _verify_pages_again(claims))] if ask_both else fast
-    else:
-        fast = ["" if error is None else error.check for error in verify_releases(claims)]
-        again = [_failed(partial(_verify_again, answer)) for answer in claims] if ask_both else fast
+_Start: TypeAlias = Callable[[list[tuple[Statement, bytes]]], Callable[[], Verdicts]]
+
+
+def judge(claims: Sequence[tuple[Statement, bytes]], ask_both: bool) -> Verdicts:
+    """The verdict on each statement and proof; DISAGREEMENT if both verifiers were asked and contradict."""
+    fast = _judge_together(claims)
+    again = [_judge_again(*claim) for claim in claims] if ask_both else fast
     return [one if one == two else DISAGREEMENT for one, two in zip(fast, again, strict=True)]
 
 
-def _verify_again(answer: Answer) -> None:
-    independent.verify_file(proof_file.encode(statement_of(answer), answer.proof))
+def _judge_together(claims: Sequence[tuple[Statement, bytes]]) -> Verdicts:
+    verdicts = [""] * len(claims)
+    instances: dict[int, tuple[Instance, bytes]] = {}
+    for index, (statement, proof) in enumerate(claims):
+        try:
+            instances[index] = proof_file.instance_of(statement), proof
+        except VerificationError as error:
+            verdicts[index] = error.check
+    for index, failure in zip(instances, verify_all(list(instances.values())), strict=True):
+        verdicts[index] = "" if failure is None else failure.check
+    return verdicts
 
 
-def _verify_pages_again(claims: Pages) -> None:
-    body, dataset = claims.signed.body, claims.chain.dataset
-    pages = dataset.pages[-len(body.pages) :]
-    for index, (page, proof) in enumerate(zip(pages, claims.proofs, strict=True)):
-        context = DatasetContext.create(body, claims.signed.key, index).encode()
-        independent.verify_file(proof_file.encode(PageStatement(context, dataset.shape, page), proof))
-
-
-def _failed(verify: Callable[[], None]) -> str:
+def _judge_again(statement: Statement, proof: bytes) -> str:
     try:
-        verify()
+        independent.verify_file(proof_file.encode(statement, proof))
     except VerificationError as error:
         return error.check
     return ""
