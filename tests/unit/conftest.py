@@ -1,4 +1,4 @@
-"""Fixtures for auditing: one recorded federation a session, copied for every test."""
+"""Fixtures for auditing: recorded federations, one of each kind a session, copied for every test."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 
 from intertwine.protocols.signing import SigningKey
 from intertwine.zk.audit import Verdict, verify_bundle
-from tests.recording import Audit, Federation, Recording, fixed_key
+from tests.recording import Audit, DataBoundFederation, Federation, Recording, fixed_key
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,17 @@ def _played() -> Recording:
 def recording(_played: Recording) -> Recording:
     """A fresh copy of the recorded federation's log."""
     return _played.copy()
+
+
+@pytest.fixture(scope="session")
+def _data_bound() -> Recording:
+    return DataBoundFederation().play()
+
+
+@pytest.fixture
+def enrolled(_data_bound: Recording) -> Recording:
+    """A fresh copy of the log of a training run, an addition of records, and a run of sums."""
+    return _data_bound.copy()
 
 
 @pytest.fixture

@@ -33,21 +33,10 @@ from intertwine.zk.round_proof import (
     verify_release,
     verify_releases,
 )
-from tests.recording import Audit, DataBoundFederation, Recording, account, assert_fails, fixed_key
+from tests.recording import Audit, Recording, account, assert_fails, fixed_key
 
 # Positions of documents: ana's first, ben's, what ana added after the first run.
 ANA, BEN, ADDED = range(3)
-
-
-@pytest.fixture(scope="module")
-def _data_bound() -> Recording:
-    return DataBoundFederation().play()
-
-
-@pytest.fixture
-def enrolled(_data_bound: Recording) -> Recording:
-    """A fresh copy of the log of a training run, an addition of records, and a run of sums."""
-    return _data_bound.copy()
 
 
 def document(recording: Recording, number: int) -> Signed[Dataset]:

@@ -30,7 +30,7 @@ from intertwine.protocols.keys import NewKey, sign_new_key
 from intertwine.protocols.round import Signed
 from intertwine.protocols.signing import SigningKey
 from intertwine.zk.audit.history import History
-from tests.recording import Audit, DataBoundFederation, Recording, assert_fails, fixed_key
+from tests.recording import Audit, Recording, assert_fails, fixed_key
 
 ANA, NEXT = "ana", fixed_key("ana's next key")
 
@@ -256,14 +256,9 @@ def test_enrolment_with_a_key_that_somebody_had(recording: Recording) -> None:
 # Enrolled records
 
 
-@pytest.fixture(scope="module")
-def _data_bound() -> Recording:
-    return DataBoundFederation().play()
-
-
-def test_records_stay_enrolled_after_a_change_of_key(_data_bound: Recording, audit: Audit) -> None:
+def test_records_stay_enrolled_after_a_change_of_key(enrolled: Recording, audit: Audit) -> None:
     """Their proofs are bound to the key that signed them, so they hold on."""
-    recording = _data_bound.copy()
+    recording = enrolled
     position = recording.position(DatasetEntry, 2)
     assert recording.entries[position].dataset.body.participant == ANA
     recording.entries[position:] = []
@@ -279,8 +274,8 @@ def test_records_stay_enrolled_after_a_change_of_key(_data_bound: Recording, aud
     assert verdict.passed, verdict.checks
 
 
-def test_records_signed_with_a_replaced_key(_data_bound: Recording) -> None:
-    recording = _data_bound.copy()
+def test_records_signed_with_a_replaced_key(enrolled: Recording) -> None:
+    recording = enrolled
     position = recording.position(DatasetEntry)
     recording.entries[position + 1 :] = []
     change(recording, position)
@@ -339,8 +334,8 @@ def test_slot_that_committed_before_ends_like_any_other(recording: Recording) ->
     assert judged(recording).findings == {}
 
 
-def test_revoked_participant_enrols_nothing(_data_bound: Recording) -> None:
-    recording = _data_bound.copy()
+def test_revoked_participant_enrols_nothing(enrolled: Recording) -> None:
+    recording = enrolled
     position = recording.position(DatasetEntry)
     recording.entries[position + 1 :] = []
     revoke(recording, position)
