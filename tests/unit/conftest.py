@@ -1,6 +1,6 @@
 """Fixtures for auditing: recorded federations, one of each kind a session, copied for every test."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +10,14 @@ import pytest
 from intertwine.protocols.signing import SigningKey
 from intertwine.zk.audit import Verdict, verify_bundle
 from tests.recording import Audit, DataBoundFederation, Federation, Recording, fixed_key
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What commands remember between runs stays out of the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

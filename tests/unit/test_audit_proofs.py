@@ -15,17 +15,12 @@ from intertwine.protocols.round import InclusionProof
 from intertwine.zk import independent
 from intertwine.zk.audit import Status, proofs, verify_bundle
 from intertwine.zk.audit.proofs import ProofCache
-from tests.recording import Audit, DataBoundFederation, Recording, assert_fails
-
-
-@pytest.fixture(scope="module")
-def _data_bound() -> Recording:
-    return DataBoundFederation().play()
+from tests.recording import Audit, Recording, assert_fails
 
 
 @pytest.fixture(params=["release", "data-bound"])
-def any_recording(request: pytest.FixtureRequest, recording: Recording, _data_bound: Recording) -> Recording:
-    return recording if request.param == "release" else _data_bound.copy()
+def any_recording(request: pytest.FixtureRequest, recording: Recording, enrolled: Recording) -> Recording:
+    return recording if request.param == "release" else enrolled
 
 
 def test_both_verifiers_agree_on_a_log(any_recording: Recording, audit: Audit) -> None:
@@ -190,11 +185,10 @@ def test_bundle_that_is_older_than_what_somebody_holds(recording: Recording, aud
 # Bundles of some runs
 
 
-def test_runs_whose_files_are_elsewhere(tmp_path: Path) -> None:
+def test_runs_whose_files_are_elsewhere(enrolled: Recording, tmp_path: Path) -> None:
     """Their releases count, by the log's word; it is said that nobody verified them."""
-    recording = DataBoundFederation().play()
-    bundle = recording.write(tmp_path, runs=["sums"], blobs=files_of(recording, tmp_path, "sums"))
-    verdict = verify_bundle(bundle, Policy.of_key(recording.log_key.public))
+    bundle = enrolled.write(tmp_path, runs=["sums"], blobs=files_of(enrolled, tmp_path, "sums"))
+    verdict = verify_bundle(bundle, Policy.of_key(enrolled.log_key.public))
     assert verdict.passed, verdict.checks
     assert verdict.runs == ("sums",)
     assert "not in this bundle: the runs steps" in verdict.checks[13].detail

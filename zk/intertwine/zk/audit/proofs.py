@@ -149,7 +149,7 @@ class ProofChecker(AbstractContextManager["ProofChecker"]):
     @property
     def batch(self) -> int:
         """How many releases to verify in one go at most."""
-        return 4 if self.independent else 64
+        return 4 if self.independent else 25
 
     def check(self, count: int, claims: Iterable[Sequence[Claim]]) -> Iterator[Verdicts]:
         """The verdicts on each group of claims, which are verified together.
