@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 class WitnessServer(ThreadingHTTPServer):
     """Serves one witness; beyond 32 connections at once, further ones are closed unread."""
 
+    request_queue_size = 2 * MAX_CONNECTIONS
+
     def __init__(self, witness: Witness, host: str, port: int) -> None:
         """port: 0 for any free one. InputError if the port cannot be had."""
         self.witness = witness
