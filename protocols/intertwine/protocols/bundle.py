@@ -261,7 +261,7 @@ def _scan_entries(file: BinaryIO, manifest: Manifest) -> "array[int]":
     for _ in range(manifest.entries):
         position = file.tell()
         length = int.from_bytes(_exactly(file, _LENGTH))
-        if length > MAX_DOCUMENT_BYTES:
+        if not 0 < length <= MAX_DOCUMENT_BYTES:  # empty ones would cost time and memory, but no room
             raise _broken(Path(file.name), f"entry {len(begins)} claims {length} bytes")
         begins.append(position)
         file.seek(length, 1)
