@@ -2,7 +2,9 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -17,8 +19,10 @@ from intertwine.protocols.cosignature import (
     read_cosigned,
 )
 from intertwine.protocols.errors import InputError, VerificationError
+from intertwine.protocols.merkle import Tree, leaf_hash, verify_consistency
 from intertwine.protocols.note import COSIGNATURE_KEY, NoteSignature, SignedNote, VerifierKey
 from intertwine.protocols.policy import Policy
+from intertwine.protocols.witnessing import AddCheckpoint
 from tests.recording import fixed_key
 
 KEY = fixed_key("log")
@@ -203,3 +207,18 @@ def test_a_forged_note_is_no_fork() -> None:
     with pytest.raises(VerificationError) as caught:
         find_fork([NOTE, forged], POLICY)
     assert caught.value.check == "checkpoint_signature"
+
+
+def test_the_examples_of_the_specification() -> None:
+    """The page's policy, note and request are what the code reads and writes."""
+    page = (Path(__file__).parents[2] / "protocols" / "spec" / "log.md").read_text()
+    _, note, text, body = re.findall(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    policy = Policy.parse(text)
+    found = read_cosigned(note, policy)
+    assert found.cosigners == (Cosigner("w1", 1_700_000_000),)
+    assert [policy.satisfied(names) for names in (["w1"], ["w1", "union"])] == [False, True]
+    request = AddCheckpoint.parse(body.encode())
+    assert note.startswith(request.note)
+    tree = Tree(leaf_hash(bytes([number])) for number in range(7))
+    assert tree.root(7) == found.checkpoint.root
+    verify_consistency(request.old, tree.root(4), 7, tree.root(7), request.proof)
