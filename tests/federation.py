@@ -5,7 +5,7 @@ Replies can be altered, withheld or replayed by `tamper`; all else is the produc
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from intertwine.client.dataset_enrolment import Send, enrol_records
@@ -18,6 +18,7 @@ from intertwine.models.registry import task as find_task
 from intertwine.models.task import DataBoundTask
 from intertwine.protocols.enrolment import EnrolmentRequest, Invitation
 from intertwine.protocols.errors import InputError, VerificationError
+from intertwine.protocols.keys import sign_new_key
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.datasets import enrol_dataset
@@ -25,6 +26,7 @@ from intertwine.server.enrolment import enrol, invite
 from intertwine.server.export import export_bundle
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.launch import build_plan, launch
+from intertwine.server.membership import change_key, key_status, revoke
 from intertwine.server.rounds import OnReply, RunDriver
 from intertwine.server.store import Store
 from intertwine.zk.dataset import Shape
@@ -141,6 +143,18 @@ class MemoryFederation:
                 raise InputError(str(error)) from error
 
         return send
+
+    def change_key(self, name: str) -> SigningKey:
+        """Replace a participant's signing key, at the coordinator and in its agent; returns the old one."""
+        member, new = self.members[name], SigningKey.generate()
+        old, changes = member.key, key_status(self.store, name).changes
+        change_key(self.store, name, sign_new_key(self.store.deployment, name, changes + 1, old, new))
+        member.identity = member.participant.identity = replace(member.identity, key=new)
+        return old
+
+    def revoke(self, name: str) -> None:
+        """End a membership. The node stays, so that what it sends after that can be tested."""
+        revoke(self.store, name, "it left the shop", lambda _node: None)
 
     def plan(self, task: str, run: str, **choices: object) -> Plan:
         """A plan from the task's recipe."""
