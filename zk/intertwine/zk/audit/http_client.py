@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,6 @@ class HttpClient:
         url: str,
         context: ssl.SSLContext | None = None,
         patience: Patience | None = None,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         address, _, query = url.partition("?")
         check_url(address)
@@ -60,7 +59,6 @@ class HttpClient:
         secure = parts.scheme == "https"
         self._context = (context or ssl.create_default_context()) if secure else None
         self._patience = patience or Patience()
-        self._sleep = sleep
         self.name = f"{parts.scheme}://{parts.netloc}"
 
     def get(self, path: str, limit: int) -> bytes | None:
@@ -73,7 +71,7 @@ class HttpClient:
 
     def post(self, body: bytes, headers: Mapping[str, str]) -> None:
         """Send `body` to the URL itself; UnreachableError unless some attempt is accepted (2xx)."""
-        self._persistently("POST", "", body, headers, _CHUNK, range(200, 300))
+        self._persistently("POST", "", body, headers, 0, range(200, 300))
 
     def _persistently(
         self,
@@ -86,7 +84,7 @@ class HttpClient:
     ) -> tuple[int, bytes]:
         reason = ""
         for pause in (0.0, *self._patience.pauses_s):
-            self._sleep(pause)
+            time.sleep(pause)
             try:
                 status, answer = self._ask(method, path, body, headers, limit)
                 if status in good:
@@ -106,7 +104,9 @@ class HttpClient:
             target = f"{self._path}{path}{self._query}"
             connection.request(method, target or "/", body, {"Connection": "close", **headers})
             response = connection.getresponse()
-            return response.status, self._read(response, limit)
+            # What goes with an error, or answers a POST, is nothing that anybody asked for.
+            wanted = method == "GET" and response.status == http.client.OK
+            return response.status, self._read(response, limit) if wanted else b""
 
     def _read(self, response: http.client.HTTPResponse, limit: int) -> bytes:
         """The body; OversizedError if it is longer than `limit`, HTTPException if it is cut off."""

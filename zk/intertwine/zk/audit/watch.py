@@ -6,7 +6,7 @@ is one of the same history. Only then are the new entries judged (`intertwine.zk
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -86,15 +86,16 @@ class Watcher:
         since = self._since(_LOG)
         try:
             note = self._client.checkpoint()
+            accepted = False
             if note is not None:
-                yield from self._take(note, notes, since)
+                accepted = yield from self._take(note, notes, since)
             elif self._clock() - since >= self._grace_s:
                 yield _silent("the log", since, UnreachableError("It has no checkpoint to show."))
             yield from self._judge()
         except UnreachableError as error:
             yield _silent("the log", since, error)
             return
-        yield from self._compare(notes)
+        yield from self._compare(notes, accepted)
 
     def _since(self, name: str) -> int:
         """When a server last answered as it should, or was first asked."""
@@ -107,24 +108,25 @@ class Watcher:
 
     # The log's checkpoint
 
-    def _take(self, note: str, notes: Mapping[str, str], since: int) -> Iterator[Alert]:
-        """Accept a checkpoint that continues the last one, with the entries under it."""
+    def _take(self, note: str, notes: Mapping[str, str], since: int) -> Generator[Alert, None, bool]:
+        """Accept a checkpoint that continues the last one, with the entries under it; whether it does."""
         last = self._state.memory
         try:
             known = [last.note] if last.size else []
             if fork := find_fork([*known, *notes.values(), note], self._policy):
                 yield _forked(fork.size, None, (fork.first, fork.second))
-                return
+                return False
             found = open_cosigned(note, self._policy)
         except VerificationError as error:
             if error.check != "cosignature_quorum" or self._clock() - since >= self._grace_s:
                 yield _refused(error, since)
-            return
+            return False
         alert = self._extend(found.checkpoint, note)
         if alert is None:
             self._heard(_LOG)
         else:
             yield alert
+        return alert is None
 
     def _extend(self, checkpoint: Checkpoint, note: str) -> Alert | None:
         last, state = self._state.memory, self._state
@@ -192,7 +194,7 @@ class Watcher:
             note = last_cosigned(self._witnesses[name], self._policy.origin)
             if note is not None and name not in read_cosigned(note, self._policy).nicknames:
                 raise VerificationError(
-                    "cosignature", f"witness {name!r} shows a note without its co-signature."
+                    "cosignature", f"witness {name!r} has not signed what it shows."
                 )
         except UnreachableError as error:
             if self._clock() - since >= self._grace_s:
@@ -205,8 +207,11 @@ class Watcher:
         if note is not None:
             notes[name] = note
 
-    def _compare(self, notes: Mapping[str, str]) -> Iterator[Alert]:
-        """Whether what witnesses co-signed is a part of the history that is shown here."""
+    def _compare(self, notes: Mapping[str, str], accepted: bool) -> Iterator[Alert]:
+        """Whether what witnesses co-signed is a part of the history that is shown here.
+
+        accepted: the log's newest checkpoint is; otherwise nobody can say that it is behind.
+        """
         tree, now = self._state.tree, int(self._clock())
         for name, note in notes.items():
             seen = read_cosigned(note, self._policy).checkpoint
@@ -214,7 +219,7 @@ class Watcher:
                 self._ahead.pop(name, None)
                 if tree.root(seen.size) != seen.root:
                     yield _forked(seen.size, None, (note, self._state.memory.note))
-            elif 0 < self._grace_s <= now - self._ahead.setdefault(name, now):
+            elif accepted and 0 < self._grace_s <= now - self._ahead.setdefault(name, now):
                 yield Alert(
                     AlertKind.ROLLBACK,
                     None,

@@ -14,7 +14,7 @@ import os
 from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from pydantic import Field
 
@@ -52,6 +52,19 @@ class WatchState:
         make_private_directory(folder)
         self._path = folder
         self._lock = _locked(folder / "lock")
+        try:
+            self._open(origin)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def close(self) -> None:
+        """Let another watch use the folder."""
+        self._entries.close()
+        self._lock.close()
+
+    def _open(self, origin: str) -> None:
+        folder = self._path
         self.memory = Memory(origin=origin)
         if (folder / "memory.json").exists():
             self.memory = Memory.decode(read_bounded(folder / "memory.json", MAX_DOCUMENT_BYTES))
@@ -62,19 +75,10 @@ class WatchState:
             )
         self.verified = DigestFile(folder / "verified")
         self.sent = DigestFile(folder / "sent")
-        try:
-            descriptor = os.open(folder / "entries", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise unwritable(folder / "entries", error) from error
-        self._entries = os.fdopen(descriptor, "r+b")
+        self._entries = _opened(folder / "entries")
         self._begins = array("Q", [0])  # where each entry begins, and the next one will
         self.tree = Tree()
         self._load()
-
-    def close(self) -> None:
-        """Let another watch use the folder."""
-        self._entries.close()
-        os.close(self._lock)
 
     def entry(self, index: int) -> bytes:
         """The bytes of an entry; IndexError if it is not here."""
@@ -134,16 +138,21 @@ class WatchState:
         self._entries.truncate(self._begins[-1])
 
 
-def _locked(path: Path) -> int:
+def _opened(path: Path) -> BinaryIO:
+    """A private file, made if it is not there."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def _locked(path: Path) -> BinaryIO:
+    file = _opened(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        os.close(descriptor)
+        file.close()
         raise InputError(
             f"Another watch uses {path.parent}.", "End it first, or choose another --state."
         ) from error
-    return descriptor
+    return file
