@@ -53,27 +53,34 @@ CHECKS: tuple[Check, ...] = (
         "the bundle's proofs of consistency and inclusion lead to its checkpoint.",
         "log_root",
     ),
-    Check(7, "enrolment", "Every participant enrolled once, with keys that nobody else has.", "log_root"),
+    Check(
+        7,
+        "enrolment",
+        "The log begins with its creation under its key. Everyone was invited and enrolled once, with keys "
+        "that occur nowhere else, and replaced a key with the signatures of both the old and the new one.",
+        "log_root",
+    ),
     Check(
         8,
         "plan",
-        "Plans are signed with the log's key, for this deployment and enrolled participants; rounds open "
-        "only for planned runs, in order, from the latest parameters, for everyone, with a fresh nonce.",
+        "Plans are signed with the log's key, for this deployment and enrolled participants that are not "
+        "revoked; rounds open only for planned runs that were not stopped, in order, from the latest "
+        "parameters, for everyone but who was revoked meanwhile, with a fresh nonce.",
         "enrolment",
     ),
     Check(
         9,
         "dataset",
-        "Every dataset is signed by its participant and continues its chain; its pages are proven, its "
-        "commitments never occurred before, and nobody else enrolled the same records.",
+        "Every dataset is signed with its participant's key in force and continues its chain; its pages are "
+        "proven, its commitments never occurred before, and nobody else enrolled the same records.",
         "plan",
     ),
     Check(
         10,
         "commit",
-        "Every commit is signed by its participant, for its slot, plan and parameters, before the beacon, "
-        "once a slot, names the dataset in force if the plan needs one, and uses no commitment that occurred "
-        "before.",
+        "Every commit is signed with the key in force of its participant, who is not revoked, for its slot, "
+        "plan and parameters, before the beacon, once a slot, names the dataset in force if the plan needs "
+        "one, and uses no commitment that occurred before.",
         "dataset",
     ),
     Check(
@@ -86,8 +93,8 @@ CHECKS: tuple[Check, ...] = (
     Check(
         12,
         "release",
-        "Every release is signed by its participant, answers its commit and beacon, comes once a slot, and "
-        "its update and proof are in the bundle.",
+        "Every release is signed with the key of its commit, answers its commit and beacon, comes once a "
+        "slot, and its update and proof are in the bundle.",
         "beacon",
     ),
     Check(13, "outcome", "Every release, and every commit without one, has exactly one outcome.", "release"),
