@@ -21,6 +21,7 @@ from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.keys import sign_new_key
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.signing import SigningKey
+from intertwine.server.cosigning import coordinator_policy
 from intertwine.server.datasets import enrol_dataset
 from intertwine.server.enrolment import enrol, invite
 from intertwine.server.export import export_bundle
@@ -163,7 +164,7 @@ class MemoryFederation:
     def execute(self, plan: Plan) -> None:
         """Launch a run and drive it to its end."""
         launch(self.store, self.key, plan, lambda: 1)
-        RunDriver(self.store, self.key, plan, self).execute()
+        RunDriver(self.store, self.key, plan, self, coordinator_policy(self.home)).execute()
 
     def exchange(
         self, requests: Mapping[int, bytes], timeout_s: float, on_reply: OnReply

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from intertwine.protocols.checkpoint import Checkpoint, log_verifier
 from intertwine.protocols.cli import main
 from intertwine.protocols.cosignature import find_fork, open_cosigned, read_cosigned
 from intertwine.protocols.encoding import sha256
-from intertwine.protocols.entries import Failure, ModelEntry
+from intertwine.protocols.entries import Failure, ModelEntry, Publication, decode_entry
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.merkle import Tree, leaf_hash, verify_consistency
 from intertwine.protocols.note import SignedNote
@@ -31,7 +32,11 @@ from intertwine.server.export import export_bundle
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.log_api import BATCH
 from intertwine.server.store import Store
+from intertwine.zk.audit.http_client import HttpClient
+from intertwine.zk.audit.log_client import LogClient
+from tests.federation import MemoryFederation
 from tests.serving import served
+from tests.toy import write_points
 from tests.witnesses import RunningWitness, witness
 
 SETTINGS = CoordinatorSettings(host="127.0.0.1", fleet_port=9092, control_port=8443)
@@ -78,6 +83,14 @@ def grow(store: Store, count: int, word: str = "history") -> None:
     with store.transaction() as session:
         for number in range(size, size + count):
             store.append(session, Failure(time=number, round=identity, reason=f"{word} {number}"))
+
+
+def log_a_blob(store: Store) -> str:
+    """Keep a blob that an entry names."""
+    digest = store.put_blob(b"parameters")
+    identity = RoundId(deployment=store.deployment, run="spring", task="risk", number=1)
+    store.record(ModelEntry(time=1, round=identity, accepted=[], aggregate="ab" * 32, parameters=digest))
+    return digest
 
 
 def write_policy(home: Home, *lines: str) -> Policy:
@@ -236,6 +249,22 @@ def test_an_old_database_is_noticed(
     assert "was an old database restored?" in caplog.text
 
 
+def test_every_round_is_cosigned(tmp_path: Path, toy: str, unused: Iterator[SigningKey], pair: Pair) -> None:
+    """The driver of a run asks the witnesses after each round, and once the model is published."""
+    (tmp_path / "coordinator").mkdir()
+    next(unused).write(tmp_path / "coordinator" / "signing.key")
+    federation = MemoryFederation(tmp_path)
+    federation.add("alder", {toy: write_points(tmp_path / "alder.csv", 30, seed=1)})
+    federation.add("birch", {toy: write_points(tmp_path / "birch.csv", 30, seed=2)})
+    policy = both(federation.home, pair)
+    federation.execute(federation.plan(toy, "spring", rounds=2))
+    log = [decode_entry(data) for data in federation.store.entries()]
+    ends = [size for size, entry in enumerate(log, 1) if isinstance(entry, ModelEntry | Publication)]
+    notes = federation.store.cosigned(10)
+    assert [size for size, _ in notes] == ends[::-1]
+    assert all(open_cosigned(note, policy).checkpoint.size == size for size, note in notes)
+
+
 @pytest.mark.parametrize("text", ["log x\n", "quorum none\n", "witness\n"])
 def test_a_bad_policy_is_one_sentence(home: Home, text: str) -> None:
     assert coordinator_policy(home) is None
@@ -299,11 +328,21 @@ def test_a_reader_rebuilds_the_log(home: Home, store: Store, client: httpx.Clien
     assert client.get("/v1/log/entries/0/1").content == lines[0] + b"\n"
 
 
+def test_the_auditors_client_reads_it(home: Home, store: Store, client: httpx.Client) -> None:
+    grow(store, BATCH + 5)
+    digest = log_a_blob(store)
+    reader = LogClient(
+        HttpClient(str(client.base_url), ssl.create_default_context(cafile=str(home.authority)))
+    )
+    assert reader.checkpoint() == client.get("/v1/log/checkpoint").text
+    read = [entry for batch in reader.entries(3, store.size()) for entry in batch]
+    assert read == store.entries(3)
+    assert reader.blob(digest) == b"parameters"
+
+
 def test_caching(store: Store, client: httpx.Client) -> None:
     grow(store, BATCH)
-    digest = store.put_blob(b"parameters")
-    identity = RoundId(deployment=store.deployment, run="spring", task="risk", number=1)
-    store.record(ModelEntry(time=1, round=identity, accepted=[], aggregate="ab" * 32, parameters=digest))
+    digest = log_a_blob(store)
     kinds = {
         "/v1/log/entries/0": "application/x-ndjson",
         "/v1/log/entries/0/7": "application/x-ndjson",

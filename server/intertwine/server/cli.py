@@ -15,7 +15,7 @@ from intertwine.protocols.checkpoint import log_verifier
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.plan import Plan
 from intertwine.server.closing import end_run
-from intertwine.server.cosigning import coordinator_policy
+from intertwine.server.cosigning import coordinator_policy, quorum_reached
 from intertwine.server.enrolment import invite as make_invitation
 from intertwine.server.export import export_bundle
 from intertwine.server.home import CoordinatorSettings, Home
@@ -161,11 +161,18 @@ def export(
 ) -> None:
     """Write the bundle that auditors verify, one file: the whole log, and everything that the runs used."""
     opened = Home.open(home)
-    manifest = export_bundle(_store(opened), output, run or (), coordinator_policy(opened))
+    policy = coordinator_policy(opened)
+    manifest = export_bundle(_store(opened), output, run or (), policy)
     console.print(
         f"{manifest.entries} log entries and the files of {len(manifest.runs)} run(s) exported to {output}; "
         f"log key {manifest.log_key}"
     )
+    if policy and not quorum_reached(manifest.checkpoint, policy):
+        console.print(
+            "Warning: the witnesses' quorum has not co-signed its checkpoint, so an auditor's policy may "
+            "refuse it; see that the witnesses run, and export again.",
+            style="yellow",
+        )
 
 
 def _store(home: Home) -> Store:

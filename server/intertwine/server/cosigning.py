@@ -64,6 +64,11 @@ def gather(store: Store, policy: Policy) -> LogView:
     return LogView(note, view.size, view.tree)
 
 
+def quorum_reached(note: str, policy: Policy) -> bool:
+    """Whether enough witnesses have co-signed this note of the coordinator's own log."""
+    return policy.satisfied(read_cosigned(note, policy).nicknames)
+
+
 def shown_checkpoint(store: Store, policy: Policy | None) -> str | None:
     """The newest checkpoint that is fit to be shown; None while the policy's quorum was never reached.
 
