@@ -74,6 +74,17 @@ def fixed_key(name: str) -> SigningKey:
     return SigningKey(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest()))
 
 
+@dataclass(frozen=True)
+class RawEntry:
+    """An entry of a recording that is nothing but bytes, canonical or not."""
+
+    data: bytes
+    type: str = "raw"
+
+    def encode(self) -> bytes:
+        return self.data
+
+
 @dataclass
 class Recording:
     """A log that can be tampered with, and written as a bundle with a fresh checkpoint."""
