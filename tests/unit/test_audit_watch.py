@@ -1,5 +1,6 @@
 """`audit watch`: what it follows without complaint, and what each alert is raised for."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -728,6 +729,17 @@ def alert_of(problem: str) -> Alert:
 
 def outbox(server: LogServer, watch: Watch) -> Outbox:
     return Outbox(HttpClient(f"{server.url}/hook?token=1", patience=HASTE), "intertwine/x", watch.state.sent)
+
+
+def test_documented_alert() -> None:
+    """The example on the how-to page is what the code makes of such an alert, and its kinds are all there."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "watch-a-log.md").read_text()
+    example = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    fields = {key: value for key, value in example.items() if key not in ("version", "id", "log")}
+    kind, fault = AlertKind(fields.pop("kind")), Fault(fields.pop("fault"))
+    alert = Alert(**{**fields, "kind": kind, "fault": fault, "evidence": tuple(fields["evidence"])})
+    assert alert.document(example["log"]) == example
+    assert all(f"| `{kind}` |" in page for kind in AlertKind)
 
 
 def test_webhook_receives_every_alert_once(server: LogServer, start: Start) -> None:
