@@ -4,7 +4,8 @@
 
 An example is a fenced block that begins with ```json and the name of its class; `Signed[Commit]` is a signed
 body. Three participants enrol their records and take part: one is honest, one halves its noise, one goes
-silent after its commit; a second run then fails for want of a quorum.
+silent after its commit; a second run then fails for want of a quorum, and a third one is stopped. The one that
+went silent changes its key and is revoked.
 """
 
 import re
@@ -24,7 +25,14 @@ from intertwine.protocols.dataset import DatasetContext
 from intertwine.protocols.document import Document
 from intertwine.protocols.encoding import encode
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest, Invitation
-from intertwine.protocols.entries import BeaconEntry, CommitEntry, Publication, decode_entry
+from intertwine.protocols.entries import (
+    Act,
+    BeaconEntry,
+    CommitEntry,
+    KeyChange,
+    Publication,
+    decode_entry,
+)
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError
 from intertwine.protocols.plan import MAX_DIMENSION
@@ -38,7 +46,10 @@ from intertwine.protocols.round import (
     kind_of,
 )
 from intertwine.protocols.signing import SigningKey
+from intertwine.server.closing import end_run
 from intertwine.server.enrolment import enrol, invite
+from intertwine.server.launch import launch
+from intertwine.server.membership import key_status
 from tests.federation import MemoryFederation
 
 SPECIFICATION = Path(__file__).parents[1] / "protocols" / "spec"
@@ -62,15 +73,21 @@ def main() -> int:
 def collect(root: Path) -> dict[str, Document]:
     """One document of each class, by the name of its class."""
     federation = _run(root)
+    _administer(federation)
     examples = _enrolment(federation)
     entries = [decode_entry(data) for data in federation.store.entries()]
     for entry in entries:
         examples.setdefault(type(entry).__name__, entry)
+        if isinstance(entry, Act):
+            examples.setdefault(type(entry.act).__name__, entry.act)
     commit = next(entry.commit for entry in entries if isinstance(entry, CommitEntry))
+    change = next(entry.change for entry in entries if isinstance(entry, KeyChange))
     beacon = next(entry.beacon for entry in entries if isinstance(entry, BeaconEntry))
     plan = examples["PlanEntry"].plan  # type: ignore[attr-defined]
     dataset = examples["DatasetEntry"].dataset  # type: ignore[attr-defined]
     examples |= {
+        "Signed[NewKey]": change,
+        "KeyStatus": key_status(federation.store, change.body.participant),
         "Signed[Plan]": plan,
         "Plan": plan.body,
         "Signed[Dataset]": dataset,
@@ -112,6 +129,15 @@ def _run(root: Path) -> MemoryFederation:
     except FederationError:
         return federation
     raise RuntimeError("the second run was meant to fail")
+
+
+def _administer(federation: MemoryFederation) -> None:
+    """Stop a run; let a participant change its key, and revoke it."""
+    plan = federation.plan("risk", "autumn", quorum=1, rounds=1)
+    launch(federation.store, federation.key, plan, lambda: 1)
+    end_run(federation.store, plan, "stopped", "stopped by the coordinator")
+    federation.change_key("meadow-shop")
+    federation.revoke("meadow-shop")
 
 
 def _halve_noise(work: ReleaseWork) -> tuple[Vector, bytes]:

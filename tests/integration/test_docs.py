@@ -21,7 +21,7 @@ from intertwine.client import participant
 from intertwine.models.recipes import RECIPES
 from intertwine.models.registry import TASKS
 from intertwine.models.registry import task as find_task
-from intertwine.protocols import accounting, bundle, dataset, enrolment, entries, mechanism, publication
+from intertwine.protocols import accounting, bundle, dataset, enrolment, entries, keys, mechanism, publication
 from intertwine.protocols import plan as plans
 from intertwine.protocols import round as rounds
 from intertwine.protocols.accounting import Assurance
@@ -54,7 +54,7 @@ INTERTWINE = click.Group(
         "coordinator": typer.main.get_command(coordinator.app),
     },
 )
-MODULES = (bundle, dataset, enrolment, entries, mechanism, plans, publication, rounds)
+MODULES = (bundle, dataset, enrolment, entries, keys, mechanism, plans, publication, rounds)
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
