@@ -143,6 +143,7 @@ def classes() -> dict[str, type[Document]]:
                 isinstance(value, type)
                 and issubclass(value, Document)
                 and value.__module__ == module.__name__
+                and "[" not in name  # pydantic leaves `Signed[NewKey]` where it is first named
             ):
                 found[name] = value
     return found
