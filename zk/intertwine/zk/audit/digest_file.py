@@ -27,15 +27,16 @@ class DigestFile:
     def __contains__(self, digest: str) -> bool:
         return digest in self._known
 
-    def add(self, digest: str) -> None:
-        """Keep a digest; it is on disk when this returns."""
-        if digest in self._known:
+    def add(self, *digests: str) -> None:
+        """Keep digests; they are on disk when this returns."""
+        new = list(dict.fromkeys(digest for digest in digests if digest not in self._known))
+        if not new:
             return
         try:
             with os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as file:
-                file.write(f"{digest}\n".encode())
+                file.write("".join(f"{digest}\n" for digest in new).encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise unwritable(self._path, error) from error
-        self._known.add(digest)
+        self._known.update(new)

@@ -22,9 +22,10 @@ from typing import Self, TypeAlias
 from intertwine.protocols.dataset import Dataset
 from intertwine.protocols.encoding import tagged_digest
 from intertwine.protocols.errors import InputError, VerificationError
-from intertwine.protocols.files import make_private_directory, read_bounded, unwritable
+from intertwine.protocols.files import make_private_directory
 from intertwine.protocols.round import Signed
 from intertwine.zk import independent, proof_file, reference_string
+from intertwine.zk.audit.digest_file import DigestFile
 from intertwine.zk.dataset_proof import Chain, page_statements
 from intertwine.zk.instance import VERSION, Instance, verify_all
 from intertwine.zk.proof_file import Statement
@@ -37,8 +38,6 @@ DISAGREEMENT = "verifiers_disagree"
 """Stands for a check's name where the two verifiers contradict each other."""
 
 _NATIVE_S, _INDEPENDENT_S = 0.02, 0.4
-_MAX_CACHE_BYTES = 64 << 20
-_LINE = 65
 
 
 @dataclass(frozen=True)
@@ -93,34 +92,14 @@ class ProofCache:
     def __init__(self, folder: Path) -> None:
         """InputError if the folder cannot be used."""
         make_private_directory(folder)
-        self._path = folder / "verified-proofs"
-        held = read_bounded(self._path, _MAX_CACHE_BYTES) if self._path.exists() else b""
-        whole = held[: len(held) - len(held) % _LINE]
-        self._known = {whole[start : start + _LINE - 1] for start in range(0, len(whole), _LINE)}
-        if whole != held:
-            self._write("wb", whole)
+        self._digests = DigestFile(folder / "verified-proofs")
 
     def __contains__(self, key: bytes) -> bool:
-        return key.hex().encode() in self._known
+        return key.hex() in self._digests
 
     def add(self, keys: Iterable[bytes]) -> None:
         """Keep digests; they are on disk when this returns."""
-        new = list(dict.fromkeys(key.hex().encode() for key in keys if key not in self))
-        self._known.update(new)
-        if new:
-            self._write("ab", b"".join(line + b"\n" for line in new))
-
-    def _write(self, mode: str, data: bytes) -> None:
-        def private(path: str, flags: int) -> int:
-            return os.open(path, flags, 0o600)
-
-        try:
-            with open(self._path, mode, opener=private) as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise unwritable(self._path, error) from error
+        self._digests.add(*(key.hex() for key in keys))
 
 
 class ProofChecker(AbstractContextManager["ProofChecker"]):

@@ -193,9 +193,7 @@ class Watcher:
         try:
             note = last_cosigned(self._witnesses[name], self._policy.origin)
             if note is not None and name not in read_cosigned(note, self._policy).nicknames:
-                raise VerificationError(
-                    "cosignature", f"witness {name!r} has not signed what it shows."
-                )
+                raise VerificationError("cosignature", f"witness {name!r} has not signed what it shows.")
         except UnreachableError as error:
             if self._clock() - since >= self._grace_s:
                 yield _silent(f"witness {name!r}", since, error)
@@ -251,7 +249,8 @@ def _refused(error: VerificationError, since: int) -> Alert:
         return Alert(AlertKind.COSIGNATURE, None, problem, error.problem, check=error.check)
     if error.check == "cosignature":
         return Alert(AlertKind.COSIGNATURE, None, error.problem, "Ask the witness.", check=error.check)
-    return Alert.of_rule(None, error)
+    remedy = "Compare address and key with what the coordinator published; somebody else may answer."
+    return Alert(AlertKind.LOG_RULE, None, error.problem, remedy, check=error.check)
 
 
 def _silent(who: str, since: int, error: UnreachableError) -> Alert:

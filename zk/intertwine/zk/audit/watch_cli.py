@@ -91,7 +91,7 @@ def _policy(file: Path | None, log_key: str | None) -> Policy:
 def _follow(watcher: Watcher, outbox: Outbox | None, interval: float | None) -> bool:
     """Look at the log every `interval` seconds, or once if it is None; whether all was well.
 
-    Without an outbox this ends at the first look that brings alerts.
+    Without an outbox the first alert ends it, or, if it looks once, that look.
     """
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     alerts = 0
@@ -102,9 +102,11 @@ def _follow(watcher: Watcher, outbox: Outbox | None, interval: float | None) -> 
                 alerts += 1
                 if outbox is None or outbox.put(alert):
                     console.print(_alert(alert))
+                if outbox is None and interval is not None:
+                    return False
             if outbox is not None:
                 _deliver(outbox, console)
-            if interval is None or (alerts and outbox is None):
+            if interval is None:
                 break
             time.sleep(interval)
     console.print(f"{_progress(watcher.progress, alerts)}.")
