@@ -176,8 +176,7 @@ class History:
         """Judge and record the next entry."""
         check = _CHECKS[type(entry.act if isinstance(entry, Act) else entry)]
         self.judged[check] += 1
-        if index == 0 and not (isinstance(entry, Act) and isinstance(entry.act, LogCreated)):
-            self.findings["enrolment"] = Finding(0, "the log does not begin with the entry of its creation")
+        self._begin(index, entry)
         try:
             match entry:
                 case Act() | Enrolment() | KeyChange() | Revocation():
@@ -226,6 +225,11 @@ class History:
         for current in self.rounds.values():
             for slot in current.slots.values():
                 yield current, slot
+
+    def _begin(self, index: int, entry: Entry) -> None:
+        """The first entry counts as what it is, even if it is not the one that should be there."""
+        if index == 0 and not (isinstance(entry, Act) and isinstance(entry.act, LogCreated)):
+            self.findings["enrolment"] = Finding(0, "the log does not begin with the entry of its creation")
 
     def _administer(self, index: int, entry: Act | Enrolment | KeyChange | Revocation) -> None:
         match entry:
