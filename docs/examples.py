@@ -4,8 +4,8 @@
 
 An example is a fenced block that begins with ```json and the name of its class; `Signed[Commit]` is a signed
 body. Three participants enrol their records and take part: one is honest, one halves its noise, one goes
-silent after its commit; a second run then fails for want of a quorum, and a third one is stopped. The one that
-went silent changes its key and is revoked.
+silent after its commit. A second run then fails for want of a quorum, and a third one is stopped. The one
+that went silent changes its key and is revoked.
 """
 
 import re
