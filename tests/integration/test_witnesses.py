@@ -5,7 +5,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
@@ -42,8 +42,9 @@ from tests.witnesses import RunningWitness, witness
 SETTINGS = CoordinatorSettings(host="127.0.0.1", fleet_port=9092, control_port=8443)
 
 
-KEYS = [SigningKey.generate() for _ in range(20)]
+KEYS = [SigningKey.generate() for _ in range(32)]
 """Of the logs that the witnesses follow; each test takes one for itself."""
+Run: TypeAlias = Callable[..., tuple[object, str, str]]
 Pair: TypeAlias = tuple[RunningWitness, RunningWitness]
 
 
@@ -279,26 +280,59 @@ def test_a_policy_of_another_log(home: Home) -> None:
         coordinator_policy(home)
 
 
-def test_the_witness_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Bad input is one sentence and exit code 2; init prints a policy's line, the same one twice."""
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process: exit code, output and errors."""
 
     def run(*arguments: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["intertwine", "audit", "witness", *arguments])
+        monkeypatch.setattr(sys, "argv", ["intertwine", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
         output = capsys.readouterr()
         return ended.value.code, output.out, output.err
 
+    return run
+
+
+def test_the_coordinators_commands(home: Home, run: Run) -> None:
+    """A policy that cannot be used stops `up` before anything is started; `status` prints the log's line."""
+    place = ["--home", str(home.path)]
+    code, shown, _ = run("coordinator", "status", *place)
+    assert (code, f"For policies: log {log_verifier(home.signing_key.public)}" in shown) == (0, True)
+    home.policy_file.write_text("quorum none\n")
+    code, _, error = run("coordinator", "up", *place)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "has no log line" in error
+    write_policy(home, "quorum none")
+    code, shown, _ = run("coordinator", "status", *place)
+    assert "has co-signed 0 of 1 log entries" in shown
+
+
+def test_export_warns_without_a_quorum(
+    tmp_path: Path, home: Home, store: Store, pair: Pair, run: Run
+) -> None:
+    grow(store, 1)
+    export = ["coordinator", "export", "--home", str(home.path), "--output"]
+    both(home, pair)
+    _, shown, _ = run(*export, str(tmp_path / "good"))
+    assert "Warning" not in shown
+    away = f"witness ana {pair[0].home.verifier} http://127.0.0.1:9\n"
+    write_policy(home, away, "quorum ana")
+    grow(store, 1)
+    code, shown, _ = run(*export, str(tmp_path / "bad"))
+    assert (code, "Warning: the witnesses' quorum" in shown) == (0, True)
+
+
+def test_the_witness_command(tmp_path: Path, run: Run) -> None:
+    """Bad input is one sentence and exit code 2; init prints a policy's line, the same one twice."""
     place = ["--home", str(tmp_path / "w")]
     log = str(log_verifier("ab" * 32))
-    code, _, error = run("serve", *place, "--log", log)
+    code, _, error = run("audit", "witness", "serve", *place, "--log", log)
     assert (code, error.count("\n")) == (2, 1)
-    made, again = (run("init", *place, "--name", "witness.example/w1") for _ in range(2))
+    made, again = (run("audit", "witness", "init", *place, "--name", "witness.example/w1") for _ in range(2))
     assert made == again == (0, made[1], "")
     assert len(Policy.parse(f"log {log}\n{made[1]}quorum none\n").witnesses) == 1
-    code, _, error = run("serve", *place, "--log", log[:-4])
+    code, _, error = run("audit", "witness", "serve", *place, "--log", log[:-4])
     assert (code, error.count("\n")) == (2, 1)
     assert "verifier key" in error
 

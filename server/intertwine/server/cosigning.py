@@ -4,6 +4,7 @@ Which witnesses there are, and how many must co-sign, is in the home's `witnesse
 """
 
 import logging
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,7 @@ def gather(store: Store, policy: Policy) -> LogView:
     missing = [witness for witness in policy.witnesses if witness.url and witness.nickname not in lines]
     if missing:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            answers = pool.map(lambda witness: _cosignature(policy, witness, view, kept_size), missing)
+            answers = pool.map(lambda one: _cosignature(store, policy, one, view, kept_size), missing)
             lines |= {witness.nickname: line for witness, line in zip(missing, answers, strict=True) if line}
     ordered = [lines[witness.nickname] for witness in policy.witnesses if witness.nickname in lines]
     note = view.checkpoint + "".join(ordered)
@@ -122,26 +123,33 @@ def _own_lines(policy: Policy, note: str) -> dict[str, str]:
     }
 
 
-def _cosignature(policy: Policy, witness: Witness, view: LogView, old: int) -> str:
+def _cosignature(store: Store, policy: Policy, witness: Witness, view: LogView, old: int) -> str:
     """The witness's line on the view's checkpoint; empty if it gives none, which is logged."""
     try:
-        answer = _ask(witness, view, old)
+        answer = _ask(store, witness, view, old)
+        if not answer:
+            return ""
         note = SignedNote.parse(view.checkpoint + answer, MAX_COSIGNED_BYTES)
         own = "".join(line.line() for line in note.signatures if line.is_by(witness.verifier))
         if witness.nickname not in read_cosigned(view.checkpoint + own, policy).nicknames:
             raise FederationError("its answer has no line by the key that the policy gives for it.")
-    except (IntertwineError, httpx.HTTPError) as error:
+    except (IntertwineError, httpx.HTTPError, httpx.InvalidURL) as error:
         _log.warning("witness %s has not co-signed size %d: %s", witness.nickname, view.size, error)
         return ""
     return own
 
 
-def _ask(witness: Witness, view: LogView, old: int) -> str:
-    """The answer to a request that begins at size `old`, or at the size that the witness says it is at."""
+def _ask(store: Store, witness: Witness, view: LogView, old: int) -> str:
+    """The answer to a request that begins at size `old`, or at the size that the witness says it is at.
+
+    Empty if another of the coordinator's processes has had a larger size co-signed meanwhile.
+    """
     with httpx.Client(timeout=TIMEOUT_S, trust_env=False) as client:
         status, answer = _post(client, witness, view, old)
-        if status == httpx.codes.CONFLICT and answer.strip().isdecimal():
+        if status == httpx.codes.CONFLICT and re.fullmatch("[0-9]{1,19}\n", answer):
             reported = int(answer)
+            if view.size < reported <= store.size():
+                return ""
             if reported > view.size:
                 raise FederationError(
                     f"it has seen {reported} entries, here are {view.size}: was an old database restored?"
