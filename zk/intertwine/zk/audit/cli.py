@@ -153,12 +153,14 @@ def _read_key(value: str) -> str:
     """The key given on the command line or in the file named there."""
     if re.fullmatch("[0-9a-fA-F]{64}", value):
         return value
-    content = read_bounded(Path(value), _MAX_KEY_FILE_BYTES).decode(errors="replace").strip()
+    remedy = "Give the log's public key as the coordinator published it, or a file that holds it."
+    try:
+        content = read_bounded(Path(value), _MAX_KEY_FILE_BYTES).decode(errors="replace").strip()
+    except InputError as error:
+        problem = f"--log-key: {value!r} is not a key of 64 hexadecimal digits, nor a file to read it from."
+        raise InputError(problem, remedy) from error
     if not re.fullmatch("[0-9a-fA-F]{64}", content):
-        raise InputError(
-            f"--log-key: {value} does not hold a key of 64 hexadecimal digits.",
-            "Give the log's public key as the coordinator published it.",
-        )
+        raise InputError(f"--log-key: {value} does not hold a key of 64 hexadecimal digits.", remedy)
     return content
 
 
