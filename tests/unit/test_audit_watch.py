@@ -37,7 +37,7 @@ from intertwine.zk.audit.log_client import LogClient
 from intertwine.zk.audit.watch import Watcher
 from intertwine.zk.audit.watch_state import WatchState
 from tests.log_server import LogServer, serving
-from tests.recording import DataBoundFederation, Federation, Recording, fixed_key
+from tests.recording import Federation, Recording, fixed_key
 
 HASTE = Patience(read_s=2.0, answer_s=2.0, pauses_s=(0.0,))
 NOW = 1_800_000_000
@@ -62,16 +62,6 @@ def _honest() -> Recording:
 @pytest.fixture
 def honest(_honest: Recording) -> Recording:
     return _honest.copy()
-
-
-@pytest.fixture(scope="module")
-def _enrolled() -> Recording:
-    return DataBoundFederation().play()
-
-
-@pytest.fixture
-def enrolled(_enrolled: Recording) -> Recording:
-    return _enrolled.copy()
 
 
 class Watch:
