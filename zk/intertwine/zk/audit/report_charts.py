@@ -1,7 +1,7 @@
 """The timeline of a run as inline SVG: a mark for every participant and round.
 
-Lengths are SVG user units; every picture is WIDTH wide, so that its text stays readable on a phone. Each
-state has a form of its own, so that nothing depends on colour.
+Lengths are SVG user units. A picture is at most some 400 wide, so that its text stays readable on a phone.
+Each state has a form of its own, so that nothing depends on colour.
 """
 
 from collections import Counter, defaultdict
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from intertwine.zk.audit.markup import Html, element
 from intertwine.zk.audit.report import RoundEnd, RoundReport, RunReport, SlotEnd
 
-WIDTH = 400
 ROUNDS_ACROSS = 20
 MAX_ROWS = 60
 
 _TOP = 20
 _STEP = 14.0
 _LETTER = 6.6
+_PIXELS = 1.25  # that a unit takes where there is room
 _NAME_LENGTH = 16
 
 MEANINGS = {
@@ -51,7 +51,7 @@ def _picture(run: str, rounds: Sequence[RoundReport]) -> Html:
         for slot in current.slots:
             if slot.participant in shown:
                 places[slot.end].append((x, shown[slot.participant]))
-    bottom = _TOP + len(shown) * _STEP
+    bottom, right = _TOP + len(shown) * _STEP, left + len(rounds) * _STEP + 6
     parts = [_label(left - 6, y + 10, _shorten(name), "name", "end") for name, y in shown.items()]
     for x, current in zip(columns, rounds, strict=True):
         if current is rounds[0] or current.number % 5 == 0:
@@ -63,7 +63,8 @@ def _picture(run: str, rounds: Sequence[RoundReport]) -> Html:
         *parts,
         *_marks(places),
         class_="chart",
-        viewBox=f"0 0 {WIDTH} {bottom + 16:.0f}",
+        viewBox=f"0 0 {right:.0f} {bottom + 16:.0f}",
+        width=f"{right * _PIXELS:.0f}",
         role="img",
         aria_label=_alternative(run, rounds),
     )

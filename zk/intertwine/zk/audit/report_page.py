@@ -187,7 +187,7 @@ def _checks(verdict: Verdict) -> Html:
         paragraph(
             "In this order. A check that needs one that failed is not reached, and never counts as passed."
         ),
-        table("Checks", ("No.#", "Check", "Result", "What it looks at", "What was found"), rows, name=1),
+        table("Checks", ("No.#", "Check", "Result", "What it looks at+", "What was found+"), rows, name=1),
     )
 
 
@@ -268,11 +268,11 @@ def _level(level: Assurance, rows: list[PrivacyRow], verdict: Verdict) -> Html:
         "ε#",
         "δ#",
         "Releases#",
-        "invalid#",
+        "Invalid#",
         "Aborts#",
-        "Adjacency",
+        "Adjacency=",
         "Beacon",
-        "Meaning",
+        "Meaning+",
     )
     modes = ", ".join(verdict.beacon_modes) or "none"
     return join(

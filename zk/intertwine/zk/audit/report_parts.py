@@ -12,6 +12,7 @@ MAX_ROWS = 500
 
 _LAST_TIME = 253_402_300_799  # the end of the year 9999
 _SHORT = 12
+_COLUMNS = {"#": "n", "+": "wide", "=": "line"}
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "+")
 
 
@@ -21,17 +22,21 @@ def section(identifier: str, title: str, *content: Content) -> Html:
 
 
 def table(label: str, headings: Sequence[str], rows: Sequence[Sequence[Content]], name: int = 0) -> Html:
-    """A table that scrolls by itself where it is too wide. A heading that ends in # is of numbers.
+    """A table that scrolls by itself where it is too wide.
 
+    A heading's last character says what its column holds: # numbers, + sentences, = what stays on one line.
     name: the column that names its row.
     """
-    numeric = [heading.endswith("#") for heading in headings]
+    kinds = [_COLUMNS.get(heading[-1]) for heading in headings]
     head = (
-        element("th", heading.rstrip("#"), scope="col", class_="n" if number else None)
-        for heading, number in zip(headings, numeric, strict=True)
+        element("th", heading.rstrip("#+="), scope="col", class_="n" if kind == "n" else None)
+        for heading, kind in zip(headings, kinds, strict=True)
     )
     body = (
-        element("tr", *(_cell(index, cell, index == name, numeric[index]) for index, cell in enumerate(row)))
+        element(
+            "tr",
+            *(_cell(cell, kinds[column], names=column == name) for column, cell in enumerate(row)),
+        )
         for row in rows[:MAX_ROWS]
     )
     scrolled = element(
@@ -90,8 +95,10 @@ def rounded_up(value: float) -> str:
     """A bound with three significant digits, never smaller than it is."""
     if math.isinf(value):
         return "∞"
+    if not value:
+        return "0"
     exact = Context(prec=3, rounding=ROUND_CEILING).create_decimal(repr(value))
-    return f"{exact:,f}" if 1e-3 <= value < 1e9 or not value else f"{exact:.2e}"
+    return f"{exact:,f}" if 1e-3 <= value < 1e9 else f"{exact:.2e}"
 
 
 def small(value: float) -> str:
@@ -108,9 +115,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _cell(index: int, content: Content, names: bool, number: bool) -> Html:
-    kind = "n" if number else None
-    return element("th", content, scope="row", class_=kind) if names else element("td", content, class_=kind)
+def _cell(content: Content, kind: str | None, names: bool) -> Html:
+    if names:
+        return element("th", content, scope="row", class_=kind)
+    return element("td", content, class_=kind)
 
 
 def _rest(count: int) -> Html:

@@ -40,7 +40,7 @@ def rounds(report: Report) -> Html:
             charts.append(_chart(run))
     omitted = len(report.runs) - len(charts)
     events = [event for run in report.runs for event in _events(run)]
-    headings = ("Run", "Round#", "Participant", "What happened", "Why", "Log entry#")
+    headings = ("Run", "Round#", "Participant", "What happened", "Why+", "Log entry#")
     return section(
         "rounds",
         "Rounds, rejections and aborts",
@@ -88,7 +88,7 @@ def participants(report: Report) -> Html:
         "participants",
         "Participants and their records",
         paragraph("Names and roles are the coordinator's word; times are by its clock, UTC."),
-        table("Participants", ("Name", "Role", "Tasks", "Enrolled", "Log entry#", "Membership"), members),
+        table("Participants", ("Name", "Role", "Tasks", "Enrolled=", "Log entry#", "Membership"), members),
         element("h3", "Enrolled records"),
         _datasets(report.datasets),
         _acts(report),
@@ -231,7 +231,7 @@ def _publication(run: RunReport) -> Iterator[_Step]:
 def _rounds_table(run: RunReport) -> Html:
     headings = (
         "Round#",
-        "Opened",
+        "Opened=",
         "Beacon",
         "Accepted#",
         "Rejected#",
@@ -274,7 +274,7 @@ def _datasets(datasets: tuple[DatasetReport, ...]) -> Html:
         "Label",
         "Features",
         "Head",
-        "Enrolled",
+        "Enrolled=",
         "Log entry#",
     )
     rows = [
@@ -301,7 +301,7 @@ def _acts(report: Report) -> Html | None:
     if not report.acts:
         return None
     rows = [(position(act.entry), when(act.time), act.kind, act.detail) for act in report.acts]
-    headings = ("Log entry#", "Time", "Act", "What it says")
+    headings = ("Log entry#", "Time=", "Act=", "What it says+")
     return join(element("h3", "Administrative acts"), table("Administrative acts", headings, rows))
 
 
@@ -309,7 +309,7 @@ def _releases(run: RunReport) -> Html:
     headings = (
         "Round#",
         "Participant",
-        "Outcome",
+        "Outcome+",
         "Proof, as verified here",
         "Records",
         "Update",
@@ -381,11 +381,11 @@ def keys(report: Report) -> Html:
         "Signatures and keys",
         facts([("The log's key", whole(signed.log_key)), ("Known from", source)]),
         element("h3", "Witnesses that co-signed the log"),
-        table("Witnesses", ("Witness", "Name of its key", "Key", "Co-signed, by its clock"), witnesses)
+        table("Witnesses", ("Witness", "Name of its key", "Key+", "Co-signed, by its clock="), witnesses)
         if witnesses
         else paragraph(
             "None that this audit was told to look for: only the coordinator vouches for the log."
         ),
         element("h3", "Participants' signing keys"),
-        table("Keys", ("Participant", "Signing key", "In force from log entry#"), members),
+        table("Keys", ("Participant", "Signing key+", "In force from log entry#"), members),
     )
