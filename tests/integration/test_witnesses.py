@@ -144,6 +144,25 @@ def test_fork_two_witnesses(tmp_path: Path, home: Home, store: Store, pair: Pair
         assert caught.value.check == "cosignature_quorum"
 
 
+def test_a_watcher_finds_the_fork(tmp_path: Path, home: Home, store: Store, pair: Pair, run: Run) -> None:
+    """Whoever watches what the coordinator serves, and what the witnesses co-signed, is told."""
+    ana, ben = pair
+    shutil.copytree(home.path, tmp_path / "double")
+    double = Home.open(tmp_path / "double")
+    other = Store(double, double.signing_key)
+    grow(store, 3)
+    grow(other, 3, "another history")
+    gather(other, write_policy(double, ben.line("ben"), "quorum ben"))
+    gather(store, write_policy(home, ana.line("ana"), "quorum ana"))
+    policy = tmp_path / "watch.policy"
+    policy.write_text(f"log {log_verifier(store.deployment)}\n{ana.line('ana')}{ben.line('ben')}quorum ana\n")
+    with served(home, store, lambda _: 1) as client:
+        watch = ["audit", "watch", str(client.base_url), "--ca", str(home.authority), "--once"]
+        code, shown, error = run(*watch, "--policy", str(policy), "--state", str(tmp_path / "state"))
+    assert code == 1
+    assert "fork" in (shown + error).lower()
+
+
 def test_a_witness_refuses_the_second_history(
     tmp_path: Path,
     home: Home,

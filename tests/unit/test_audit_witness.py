@@ -244,6 +244,15 @@ def test_requests_at_once(home: WitnessHome) -> None:
     assert {outcome.size for outcome in outcomes if isinstance(outcome, ConflictError)} == {kept}
 
 
+def test_after_the_end_nothing_is_signed(home: WitnessHome) -> None:
+    """A request that is still under way must not sign beside a process that was started meanwhile."""
+    with running(home) as witness:
+        pass
+    with running(home), pytest.raises(FederationError, match="ending"):
+        witness.add_checkpoint(request(0, 8), TIME)
+    assert not home.state_file.exists()
+
+
 def test_one_process_a_home(home: WitnessHome) -> None:
     with running(home), pytest.raises(InputError, match="running"):
         Witness(home, [LOG])

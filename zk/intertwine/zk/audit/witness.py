@@ -130,19 +130,22 @@ class Witness:
         self._home, self._name, self._key = home, home.name, home.key
         self._logs = _by_name(logs)
         self._lock = _lock(home.path / "lock")
-        self._turn = threading.Lock()
+        self._turn, self._closed = threading.Lock(), False
         self._notes = self._read_state()
 
     def close(self) -> None:
-        """Let another process run from this home."""
-        os.close(self._lock)
+        """Sign nothing more, and let another process run from this home."""
+        with self._turn:
+            self._closed = True
+            os.close(self._lock)
 
     def add_checkpoint(self, body: bytes, time: int) -> str:
         """The co-signature line on the checkpoint of a request. time: seconds since 1970, which goes into it.
 
         InputError if the request is malformed; UnknownLogError; VerificationError `checkpoint_signature` or
         `log_consistency`; ConflictError if it does not start at the size that was co-signed last, or has
-        another root for that size; FederationError if the state cannot be kept, and then nothing was signed.
+        another root for that size; FederationError if the state cannot be kept, or after `close`. Then nothing
+        was signed.
         """
         request = AddCheckpoint.parse(body)
         signed = SignedNote.parse(request.note, MAX_COSIGNED_BYTES)
@@ -155,6 +158,8 @@ class Witness:
         own = tuple(line for line in signed.signatures if line.is_by(self._logs[origin]))
         note = SignedNote(signed.text, own).encode()
         with self._turn:
+            if self._closed:
+                raise FederationError("The witness is ending.", "Ask again once it has been started.")
             self._check_follows(request, checkpoint, note)
             line = cosign(note, self._name, self._key, time)
             self._keep(origin, note + line)

@@ -8,6 +8,7 @@ import io
 import logging
 import socket
 import socketserver
+import sys
 import threading
 import time
 from http import HTTPStatus
@@ -70,7 +71,9 @@ class WitnessServer(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A peer that went away is no event; the base class would print a stack trace."""
-        _log.debug("a connection from %s ended early", client_address, exc_info=True)
+        expected = isinstance(sys.exception(), OSError)
+        level = logging.DEBUG if expected else logging.ERROR
+        _log.log(level, "a connection from %s ended early", client_address, exc_info=True)
 
 
 class _Inbox(io.RawIOBase):
