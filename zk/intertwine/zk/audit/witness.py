@@ -144,8 +144,8 @@ class Witness:
 
         InputError if the request is malformed; UnknownLogError; VerificationError `checkpoint_signature` or
         `log_consistency`; ConflictError if it does not start at the size that was co-signed last, or has
-        another root for that size; FederationError if the state cannot be kept, or after `close`. Then nothing
-        was signed.
+        another root for that size; FederationError if the state cannot be kept, or after `close`. Whatever is
+        raised, nothing was signed.
         """
         request = AddCheckpoint.parse(body)
         signed = SignedNote.parse(request.note, MAX_COSIGNED_BYTES)
