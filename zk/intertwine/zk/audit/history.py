@@ -105,6 +105,12 @@ class RoundHistory:
         outcomes = {name: slot.outcome for name, slot in self.slots.items()}
         return sorted(name for name, end in outcomes.items() if end is not None and end.verdict == "accepted")
 
+    def unanswered(self) -> list[SlotHistory]:
+        """Slots that committed and know the beacon, but have no outcome, or none yet."""
+        if self.beacon is None:
+            return []
+        return [slot for slot in self.slots.values() if slot.commit is not None and slot.outcome is None]
+
 
 @dataclass
 class RunHistory:
@@ -401,9 +407,9 @@ class History:
             (slot.release_index, "the release has no outcome")
             if slot.release is not None
             else (slot.commit_index, "the slot committed, never released, and has no outcome")
-            for current, slot in self._slots()
-            if slot.commit is not None and slot.outcome is None
-            if slot.release is not None or (current.closed and current.beacon is not None)
+            for current in self.rounds.values()
+            for slot in current.unanswered()
+            if slot.release is not None or current.closed
         ]
         yield from sorted(pending)
 

@@ -174,21 +174,20 @@ class LiveAudit:
 
     def _unanswered(self, current: RoundHistory) -> Iterator[Alert]:
         """Slots of a round that should have ended, and have not."""
-        for name, slot in current.slots.items():
-            if slot.commit is None or slot.outcome is not None or current.beacon is None:
-                continue
+        for slot in current.unanswered():
             if slot.release is not None:
                 missing = VerificationError("outcome", "the release has no outcome.")
                 yield Alert.of_rule(slot.release_index, missing)
                 if current.closed:
                     body = slot.release.body
                     self._ended.append(_EndedSlot(slot.release_index, body.slot, released=True))
-            else:
+            elif slot.commit is not None:
+                committed = slot.commit.body.slot
                 yield Alert(
                     AlertKind.MISSING_RELEASE,
                     slot.commit_index,
-                    f"participant {name!r} committed to {_place(slot.commit.body.slot)} and the beacon is "
-                    "known, but the log has neither its release nor an outcome.",
+                    f"participant {committed.participant!r} committed to {_place(committed)} and the beacon "
+                    "is known, but the log has neither its release nor an outcome.",
                     "Ask the participant whether it released; the log may hide it.",
                 )
 
