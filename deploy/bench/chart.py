@@ -60,7 +60,7 @@ def _bars(group: Group, top: float, place: Callable[[float], float]) -> Iterator
         if bar.goal is not None:
             goal = place(bar.goal)
             mark = Markup('<line class="goal" x1="{0:.1f}" x2="{0:.1f}" y1="{1:.0f}" y2="{2:.0f}"/>')
-            yield mark.format(goal, top - 4, top + 19)
+            yield mark.format(goal, top - 4, top + 15)
             end = max(end, goal)
         yield _text(end + 8, top + offset + height - 2, bar.text, f"value {bar.kind}", "start")
 

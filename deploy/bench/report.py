@@ -104,7 +104,7 @@ def amount(key: str, value: float | None) -> str:
     if key.endswith("_mb"):
         return f"{value:,.0f} MB" if value >= 10 else f"{value:,.1f} MB"
     if key.endswith("_us"):
-        return f"{value:,.1f} µs" if value < 10_000 else amount("_s", value / 1e6)
+        return f"{value:.3g} µs" if value < 1000 else amount("_s", value / 1e6)
     if key.endswith("_bytes"):
         return f"{value / 1000:,.1f} kB"
     if value >= 1:
