@@ -17,29 +17,29 @@ from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, RoundId, Signed, Slot
 from intertwine.server.datasets import enrolled_chain
-from intertwine.server.store import Run, Store, now
+from intertwine.server.store import LogRow, Run, Store, now
 from intertwine.zk.round_proof import verify_release
 
 
 def end_run(store: Store, plan: Plan, state: str, reason: str) -> None:
     """Judge what is left of the run's open round, log a Failure and set the run's state.
 
-    state: failed, or stopped, which is an act of the coordinator's and logged as one. Nothing happens if the
-    run has ended already.
+    state: failed, or stopped, which is an act of the coordinator's and logged as one. All of it is one
+    transaction, after which the run's driver can log nothing more. Nothing happens if it has ended.
     """
-    if store.run(plan.run).ended:
-        return
-    entries = [decode_entry(data) for data in store.entries()]
-    for outcome in _missing_outcomes(store, plan, entries):
-        store.record(outcome)
-    with store.transaction() as session:
-        run = session.get_one(Run, plan.run)
-        if run.ended:
-            return
+    while not store.run(plan.run).ended:
+        entries = [decode_entry(data) for data in store.entries()]
+        ending: list[Entry] = [*_missing_outcomes(store, plan, entries)]
         if state == "stopped":
-            store.append(session, Act(time=now(), act=RunStopped(run=plan.run)))
-        store.append(session, Failure(time=now(), round=_latest_round(plan, entries), reason=reason[:500]))
-        run.state, run.detail = state, reason
+            ending.append(Act(time=now(), act=RunStopped(run=plan.run)))
+        ending.append(Failure(time=now(), round=_latest_round(plan, entries), reason=reason[:500]))
+        with store.transaction() as session:
+            run = session.get_one(Run, plan.run)
+            if run.ended or session.get(LogRow, len(entries)) is not None:
+                continue  # the log has grown while the releases were judged: look again
+            for entry in ending:
+                store.append(session, entry)
+            run.state, run.detail = state, reason
 
 
 def _latest_round(plan: Plan, entries: list[Entry]) -> RoundId:

@@ -28,6 +28,7 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
     BeaconEntry,
     CommitEntry,
+    Entry,
     ModelEntry,
     Outcome,
     Publication,
@@ -69,6 +70,10 @@ CONNECT_S = 20.0
 _log = logging.getLogger(__name__)
 
 OnReply = Callable[[int, bytes], None]
+
+
+class RunEndedError(FederationError):
+    """The coordinator has stopped the run, or found its process dead, while it went on."""
 
 
 class Transport(Protocol):
@@ -127,10 +132,10 @@ class RunDriver:
 
     def execute(self) -> None:
         """Run all rounds and publish; FederationError, after logging it, if a round lacks its quorum."""
-        self._store.update_run(self._plan.run, state="running")
+        self._update(state="running")
         for number in range(1, self._plan.rounds + 1):
             self._round(number)
-            self._store.update_run(self._plan.run, finished_rounds=number)
+            self._update(finished_rounds=number)
             self._have_cosigned()
         self._publish()
         self._have_cosigned()
@@ -171,11 +176,24 @@ class RunDriver:
         }
         return _Round(identity, parameters, nonce, slots)
 
+    def _log(self, entry: Entry) -> int:
+        """Log what happened in the run; its position."""
+        with self._store.transaction() as session:
+            self._require_running(session)
+            return self._store.append(session, entry)
+
+    def _update(self, **values: str | int) -> None:
+        """Change columns of the run's row."""
+        with self._store.transaction() as session:
+            run = self._require_running(session)
+            for column, value in values.items():
+                setattr(run, column, value)
+
     def _require_running(self, session: Session) -> Run:
-        """The run, unless it was ended from outside; the log must not go on with it then."""
+        """The run; RunEndedError if it was ended from outside, for the log must not go on with it then."""
         run = session.get_one(Run, self._plan.run)
         if run.ended:
-            raise FederationError(f"Run {run.name!r} has {run.state}: {run.detail}")
+            raise RunEndedError(f"Run {run.name!r} has {run.state}: {run.detail}")
         return run
 
     def _collect_commits(self, current: _Round) -> None:
@@ -203,6 +221,7 @@ class RunDriver:
         check_commit(self._plan, commit, member.chain)
         entry = CommitEntry(time=now(), commit=signed)
         with self._store.transaction() as session:
+            self._require_running(session)
             require_active(session, member.participant.name, signed.key)
             self._store.claim_points(session, [*commit.randomness, *commit.gradient, *commit.lot])
             member.commit_position = self._store.append(session, entry)
@@ -225,7 +244,7 @@ class RunDriver:
         """Fix the public randomness over the logged commits; returns the nodes' release requests."""
         view = self._store.view()
         current.beacon = derive_beacon(current.identity, view.checkpoint, current.nonce)
-        self._store.record(
+        self._log(
             BeaconEntry(
                 time=now(),
                 round=current.identity,
@@ -271,7 +290,7 @@ class RunDriver:
             raise VerificationError("attachment_digest", "the attachments are not those that were signed.")
         self._store.put_blob(update)
         self._store.put_blob(proof)
-        self._store.record(ReleaseEntry(time=now(), release=signed))
+        self._log(ReleaseEntry(time=now(), release=signed))
         started = time.perf_counter()
         try:
             verify_release(
@@ -296,7 +315,7 @@ class RunDriver:
         outcome = Outcome(
             time=now(), slot=member.slot, verdict=verdict, check=check, verify_ms=round(1000 * seconds)
         )
-        self._store.record(outcome)
+        self._log(outcome)
 
     # Aggregation and publication
 
@@ -309,7 +328,7 @@ class RunDriver:
         self._require_quorum(current, len(accepted), "accepted updates")
         total = aggregate(list(accepted.values()), self._plan.dimension)
         parameters = parameters_to_bytes(self._optimizer.step(total))
-        self._store.record(
+        self._log(
             ModelEntry(
                 time=now(),
                 round=current.identity,
@@ -359,6 +378,8 @@ class RunDriver:
                     refusal = Signed[Refusal].decode(reply.document).open(self._key_of(member))
                     raise FederationError(f"it declined: {refusal.reason}")
                 accept(current, member, reply)
+            except RunEndedError:
+                raise
             except IntertwineError as error:
                 self._note(current, member.participant.name, str(error))
 
@@ -369,7 +390,7 @@ class RunDriver:
     def _note(self, current: _Round, participant: str, what: str) -> None:
         _log.warning("round %d of run %s: %s: %s", current.identity.number, self._plan.run, participant, what)
         detail = f"round {current.identity.number}: {participant}: {what}"
-        self._store.update_run(self._plan.run, detail=detail)
+        self._update(detail=detail)
 
     def _require_quorum(self, current: _Round, count: int, what: str) -> None:
         if count >= self._plan.quorum:
