@@ -5,6 +5,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,7 +13,12 @@ import pytest
 
 from docs import verdict_schema
 from intertwine.protocols.accounting import Assurance, Guarantee
-from intertwine.protocols.entries import Failure, ModelEntry, Outcome, Publication, ReleaseEntry
+from intertwine.protocols.bundle import run_of
+from intertwine.protocols.checkpoint import log_verifier
+from intertwine.protocols.cosignature import cosign
+from intertwine.protocols.entries import Failure, ModelEntry, Outcome, Publication, ReleaseEntry, blobs_of
+from intertwine.protocols.note import COSIGNATURE_KEY, VerifierKey
+from intertwine.protocols.policy import Policy
 from intertwine.zk.audit import Verdict, verify_bundle
 from intertwine.zk.audit.markup import Html, clean, element
 from intertwine.zk.audit.report import Report, RoundEnd, SlotEnd
@@ -20,7 +26,7 @@ from intertwine.zk.audit.report_page import render
 from intertwine.zk.audit.report_parts import rounded_up, small, when
 from intertwine.zk.audit.verdict_json import verdict_to_json
 from intertwine.zk.privacy import PrivacyRow
-from tests.recording import Recording
+from tests.recording import Recording, fixed_key
 
 HOSTILE = "<script>alert(1)</script>\"'&\u202eevil\u200b\x1b[31m\u2066"
 COMMAND = "intertwine audit verify test.bundle"
@@ -170,6 +176,49 @@ def test_without_a_log_that_can_be_retraced_there_is_no_report(recording: Record
     page = page_of(verdict)
     assert "log_root" in page.text
     assert [attributes["id"] for attributes in page.named("h2")] == ["checks", "reproduce"]
+
+
+def test_a_run_whose_files_are_elsewhere_is_not_called_checked(enrolled: Recording, tmp_path: Path) -> None:
+    names = {
+        digest for entry in enrolled.entries if run_of(entry) in {None, "sums"} for digest in blobs_of(entry)
+    }
+    (tmp_path / "files").mkdir()
+    for digest in names:
+        (tmp_path / "files" / digest).write_bytes(enrolled.blobs[digest])
+    blobs = {digest: tmp_path / "files" / digest for digest in names}
+    verdict = verify_bundle(enrolled.write(tmp_path, runs=["sums"], blobs=blobs))
+    assert verdict.passed, verdict.checks
+    steps, sums = report_of(verdict).runs
+    assert (steps.checked, sums.checked) == (False, True)
+    assert {slot.proof_valid for slot in steps.rounds[0].slots} == {None}
+    assert sums.rounds[0].slots[0].proof_valid
+    text = page_of(verdict).text
+    assert "That is not said of steps: this bundle has only their part of the log." in text
+    assert "Of this run only the log was checked" in text
+    assert "But 1 of its releases are proven by the log's word alone." in text
+
+
+def test_witnesses_are_named_whether_they_signed_or_not(recording: Recording, tmp_path: Path) -> None:
+    keys = {name: fixed_key(name) for name in ("early", "late")}
+    note = recording.checkpoint(len(recording.entries))
+    note += cosign(note, "early.example/w", keys["early"], 1_700_000_100)
+    lines = [f"log {log_verifier(recording.log_key.public)}"]
+    for name, key in keys.items():
+        lines.append(f"witness {name} {VerifierKey(f'{name}.example/w', COSIGNATURE_KEY, key.public)}")
+    bundle = recording.write(tmp_path, note)
+    for quorum in ("early", "late"):
+        policy = Policy.parse("\n".join([*lines, f"quorum {quorum}\n"]))
+        verdict = verify_bundle(bundle, policy)
+        assert verdict.passed is (quorum == "early")
+        signed = report_of(verdict).signatures
+        assert (signed.key_source, [witness.time for witness in signed.witnesses]) == (
+            "given",
+            [1_700_000_100, None],
+        )
+        text = page_of(verdict).text
+        assert "2023-11-14 22:15:00" in text
+        assert "did not co-sign" in text
+        assert "Nobody but the bundle vouches" not in text
 
 
 def hostile(value: Any) -> Any:

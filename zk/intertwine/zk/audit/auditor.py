@@ -18,18 +18,17 @@ from intertwine.protocols.aggregation import (
 )
 from intertwine.protocols.bundle import Bundle, is_bundle, run_of
 from intertwine.protocols.checkpoint import Checkpoint
-from intertwine.protocols.cosignature import Cosigner, open_cosigned
+from intertwine.protocols.cosignature import Cosigner, open_cosigned, read_cosigned
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import BeaconEntry, ReleaseEntry, blobs_of, decode_entry
 from intertwine.protocols.errors import InputError, IntertwineError, VerificationError
 from intertwine.protocols.merkle import Tree, leaf_hash, verify_consistency, verify_inclusion
 from intertwine.protocols.policy import Policy
 from intertwine.zk.audit.history import Finding, History, ReleaseRecord, RoundHistory, RunHistory
-from intertwine.zk.audit.lineage import Chronicle, compose
+from intertwine.zk.audit.lineage import Chronicle, compose, signatures
 from intertwine.zk.audit.model_file import check_model_file
 from intertwine.zk.audit.proofs import Claim, ProofCache, ProofChecker, page_claims, release_claim
-from intertwine.zk.audit.report import Cosigner as ReportedCosigner
-from intertwine.zk.audit.report import Report, Signatures
+from intertwine.zk.audit.report import Report
 from intertwine.zk.audit.verdict import CHECKS, Check, CheckResult, Counts, Status, Verdict
 from intertwine.zk.privacy import ALL_TASKS, Account, PrivacyRow
 from intertwine.zk.round_proof import Answer, check_references
@@ -172,18 +171,11 @@ class _Audit:
 
     def _report(self) -> Report:
         """What the log tells, for filing."""
-        witnesses = {witness.nickname: witness for witness in self._policy.witnesses}
-        cosigners = []
-        for cosigner in self._cosigners:
-            witness = witnesses[cosigner.nickname]
-            cosigners.append(ReportedCosigner(witness.nickname, witness.name, witness.key_hex, cosigner.time))
-        source = "self-asserted" if self._given is None else "given"
-        signatures = Signatures(self._policy.log_key, source, tuple(cosigners))
         return compose(
             self._history,
             self._chronicle,
             self._checkpoint,
-            signatures,
+            signatures(self._policy, self._given is not None, self._cosigners),
             proven=self._proven if self._judged else None,
             independent=self._checker.independent,
             checked=self._bundle.manifest.runs,
@@ -219,7 +211,9 @@ class _Audit:
         return f"signed with the key {key[:16]}…, which {source}"
 
     def _cosignature_quorum(self) -> str:
-        self._cosigners = open_cosigned(self._bundle.checkpoint, self._policy).cosigners
+        # Read first: the report says who has co-signed even where they are too few.
+        self._cosigners = read_cosigned(self._bundle.checkpoint, self._policy).cosigners
+        open_cosigned(self._bundle.checkpoint, self._policy)
         if not self._policy.witnesses:
             return "no witnesses are demanded"
         return f"co-signed by {', '.join(cosigner.nickname for cosigner in self._cosigners) or 'nobody'}"

@@ -1,8 +1,9 @@
 """From a log that was retraced to the report: who took part, what happened, and what each model came from."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from intertwine.protocols.checkpoint import Checkpoint
+from intertwine.protocols.cosignature import Cosigner
 from intertwine.protocols.entries import (
     Act,
     BeaconEntry,
@@ -23,6 +24,7 @@ from intertwine.protocols.entries import (
     RoundOpened,
     RunStopped,
 )
+from intertwine.protocols.policy import Policy
 from intertwine.protocols.round import RoundId, Slot
 from intertwine.zk.audit.history import DatasetRecord, History, RoundHistory, RunHistory, SlotHistory
 from intertwine.zk.audit.membership import Member
@@ -41,6 +43,7 @@ from intertwine.zk.audit.report import (
     SlotEnd,
     SlotReport,
     StatementReport,
+    WitnessReport,
 )
 from intertwine.zk.audit.versions import versions
 from intertwine.zk.dataset_proof import document_shape
@@ -49,7 +52,7 @@ from intertwine.zk.proof_summary import Summary, summarise_plan, summarise_recor
 LIMITS = (
     "That anybody's data are true, complete, or nobody's counted twice.",
     "That the coordinator logged every release that reached it: it could keep one back and log an abort. "
-    "Participants can compare the releases in this report with what `intertwine agent budget` shows them.",
+    "Participants can compare the releases in this report with what 'intertwine agent budget' shows them.",
     "That everybody was shown this log. Compare its root with others'; a witness that co-signed has seen it.",
     "That the coordinator and a participant did not collude: in beacon mode M1 the two together could choose "
     "noise that protects less. Every proven epsilon is conditional on that.",
@@ -95,27 +98,40 @@ class Chronicle:
                 pass  # History keeps all of them
 
 
+def signatures(policy: Policy, given: bool, cosigners: Iterable[Cosigner]) -> Signatures:
+    """Who vouches for the log, under a policy that the auditor was given or else made of the bundle's key."""
+    times = {cosigner.nickname: cosigner.time for cosigner in cosigners}
+    return Signatures(
+        log_key=policy.log_key,
+        key_source="given" if given else "self-asserted",
+        witnesses=tuple(
+            WitnessReport(witness.nickname, witness.name, witness.key_hex, times.get(witness.nickname))
+            for witness in policy.witnesses
+        ),
+    )
+
+
 def compose(
     history: History,
     chronicle: Chronicle,
     checkpoint: Checkpoint,
-    signatures: Signatures,
+    signed: Signatures,
     proven: Collection[int] | None,
     independent: bool,
     checked: Collection[str] | None = None,
 ) -> Report:
     """The report of a log whose entries went, in order, to both `history` and `chronicle`.
 
-    checkpoint: over all of them. proven: positions of the releases whose proofs the auditor found valid, None
-    if it has verified none; independent: whether the second verifier checked them as well. checked: the runs
-    whose proofs and models it has looked at, None for all.
+    checkpoint: over all of them; signed: by whom. proven: positions of the releases whose proofs the auditor
+    found valid, None if it has verified none; independent: whether the second verifier checked them as well.
+    checked: the runs whose proofs and models it has looked at, None for all.
     """
     scope = history.runs.keys() if checked is None else checked
     runs = tuple(_run(run, chronicle, proven, name in scope) for name, run in history.runs.items())
     first = min(chronicle.first_time, chronicle.last_time)
     return Report(
         scope=Scope(
-            deployment=signatures.log_key,
+            deployment=signed.log_key,
             origin=checkpoint.origin,
             entries=checkpoint.size,
             root=checkpoint.root.hex(),
@@ -127,7 +143,7 @@ def compose(
         datasets=tuple(_dataset(record, chronicle) for record in history.datasets),
         statements=tuple(_statements(history)),
         runs=runs,
-        signatures=signatures,
+        signatures=signed,
         versions=versions(independent),
         limits=LIMITS,
     )

@@ -210,25 +210,25 @@ class RunReport:
 
 
 @dataclass(frozen=True)
-class Cosigner:
-    """A witness whose co-signature of the checkpoint is valid; time: when, by the witness's own clock."""
+class WitnessReport:
+    """A witness of the policy. time: of its co-signature of the log, by its own clock; None without one."""
 
     nickname: str
     name: str
     key: str
-    time: int
+    time: int | None
 
 
 @dataclass(frozen=True)
 class Signatures:
-    """Who stands for the log: its key, where the auditor has it from, and who co-signed the checkpoint.
+    """Who stands for the log: its key, where the auditor has it from, and the witnesses of the policy.
 
-    key_source: `given` by the auditor, or `self-asserted` by the bundle.
+    key_source: `given` by the auditor, or `self-asserted` by the bundle. witnesses: empty without a policy.
     """
 
     log_key: str
     key_source: str
-    cosigners: tuple[Cosigner, ...]
+    witnesses: tuple[WitnessReport, ...]
 
 
 @dataclass(frozen=True)

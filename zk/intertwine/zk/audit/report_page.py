@@ -151,7 +151,8 @@ def _verdict_words(verdict: Verdict) -> tuple[Html, Html]:
             paragraph(
                 "The log is whole and signed. Every accepted update carries a valid proof, made after its "
                 "beacon was drawn as agreed; the models follow from these updates, and no logged release was "
-                "left out."
+                "left out.",
+                _unchecked(verdict),
             ),
         )
     failed = [check for check in verdict.checks if check.status is Status.FAILED]
@@ -165,6 +166,15 @@ def _verdict_words(verdict: Verdict) -> tuple[Html, Html]:
             else "No check was made."
         ),
     )
+
+
+def _unchecked(verdict: Verdict) -> str:
+    """Which runs the sentence before does not cover."""
+    names = [run.name for run in verdict.report.runs if not run.checked] if verdict.report else []
+    if not names:
+        return ""
+    shown = ", ".join(names[:10]) + (" and others" if len(names) > 10 else "")
+    return f" That is not said of {shown}: this bundle has only their part of the log."
 
 
 def _key_note(verdict: Verdict) -> Html | None:
@@ -248,7 +258,8 @@ def _privacy(verdict: Verdict) -> Html:
             "data were used: near 0 hardly, above about 10 very well, ∞ without bound. δ is the probability "
             "with which the bound may fail; what the noise's finite precision adds to it follows a plus "
             "sign. All were recomputed from the log and are rounded up. Figures of different kinds say "
-            "different things: each kind has a table of its own."
+            "different things: each kind has a table of its own. Unverified are releases of runs whose "
+            "proofs are not in the bundle."
         ),
         paragraph(
             "Adjacency zero-out: two data sets are neighbours if one comes from the other by replacing what "
@@ -269,6 +280,7 @@ def _level(level: Assurance, rows: list[PrivacyRow], verdict: Verdict) -> Html:
         "δ#",
         "Releases#",
         "Invalid#",
+        "Unverified#",
         "Aborts#",
         "Adjacency=",
         "Beacon",
@@ -294,6 +306,7 @@ def _privacy_row(row: PrivacyRow, modes: str) -> tuple[Content, ...]:
         _delta(figures),
         row.releases,
         row.invalid_releases,
+        row.unverified_releases,
         row.aborts,
         row.adjacency,
         modes,

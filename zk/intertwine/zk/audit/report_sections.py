@@ -40,7 +40,7 @@ def rounds(report: Report) -> Html:
             charts.append(_chart(run))
     omitted = len(report.runs) - len(charts)
     events = [event for run in report.runs for event in _events(run)]
-    headings = ("Run", "Round#", "Participant", "What happened", "Why+", "Log entry#")
+    headings = ("Run=", "Round#", "Participant=", "What happened", "Why+", "Log entry#")
     return section(
         "rounds",
         "Rounds, rejections and aborts",
@@ -369,7 +369,13 @@ def keys(report: Report) -> Html:
     signed = report.signatures
     source = "given by the auditor" if signed.key_source == "given" else "the bundle's own word"
     witnesses = [
-        (signer.nickname, signer.name, whole(signer.key), when(signer.time)) for signer in signed.cosigners
+        (
+            witness.nickname,
+            witness.name,
+            whole(witness.key),
+            "did not co-sign" if witness.time is None else when(witness.time),
+        )
+        for witness in signed.witnesses
     ]
     members = [
         (member.name, whole(owned.key), position(owned.entry))
@@ -380,12 +386,10 @@ def keys(report: Report) -> Html:
         "keys",
         "Signatures and keys",
         facts([("The log's key", whole(signed.log_key)), ("Known from", source)]),
-        element("h3", "Witnesses that co-signed the log"),
+        element("h3", "Witnesses"),
         table("Witnesses", ("Witness", "Name of its key", "Key+", "Co-signed, by its clock="), witnesses)
         if witnesses
-        else paragraph(
-            "None that this audit was told to look for: only the coordinator vouches for the log."
-        ),
+        else paragraph("None that this audit was told of: only the coordinator vouches for the log."),
         element("h3", "Participants' signing keys"),
         table("Keys", ("Participant", "Signing key+", "In force from log entry#"), members),
     )

@@ -72,4 +72,7 @@ def reading(row: PrivacyRow) -> str:
         return f"Protects nothing: {reason}"
     if row.guarantee.epsilon > MEANINGLESS_EPSILON:
         return "No meaningful protection: what is proven is that the noise was honest."
-    return ASSURANCES[row.assurance].holds
+    holds = ASSURANCES[row.assurance].holds
+    if row.unverified_releases:
+        return f"{holds} But {row.unverified_releases} of its releases are proven by the log's word alone."
+    return holds
