@@ -70,7 +70,9 @@ def test_tampered_bundle_is_no_benchmark(measured: tuple[Path, dict[str, Any]]) 
     result = subprocess.run([*command, scale, folder / "cache"], check=False, capture_output=True, text=True)
     bundle.write_bytes(whole)
     assert result.returncode == 1
-    assert "and run again" in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert "it fails its audit" in result.stderr
+    assert result.stderr.endswith("Remove it and run the benchmark again.\n")
 
 
 def test_goals_and_baselines_are_shown(measured: tuple[Path, dict[str, Any]]) -> None:

@@ -187,7 +187,8 @@ class _Federation:
         """Take a round from its file; its model must follow from its updates, as when it was made."""
         lines = read_bounded(path, _MAX_ROUND_BYTES).splitlines()
         entries = [decode_entry(line) for line in lines]
-        if lines[0] != opened.encode():
+        plans = {entry.commit.body.plan for entry in entries if isinstance(entry, CommitEntry)}
+        if lines[0] != opened.encode() or plans != {self._plan.digest()}:
             raise InputError(f"{path} was made by another version.", "Remove the folder that it is in.")
         for entry in entries[:-1]:
             self._log(entry)

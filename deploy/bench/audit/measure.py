@@ -20,7 +20,8 @@ from intertwine.protocols.bundle import VERSION as BUNDLE_VERSION
 from intertwine.protocols.bundle import Bundle
 from intertwine.protocols.cosignature import open_cosigned
 from intertwine.protocols.encoding import length_prefixed, sha256
-from intertwine.protocols.entries import decode_entry
+from intertwine.protocols.entries import LogCreated, decode_entry
+from intertwine.protocols.errors import InputError, IntertwineError
 from intertwine.protocols.merkle import Tree, leaf_hash, verify_consistency, verify_inclusion
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.policy import Policy
@@ -44,7 +45,14 @@ def main(arguments: Sequence[str]) -> int:
     """Measure the part and print its figures."""
     part: Part = arguments[0]  # type: ignore[assignment]  # said by our own parent
     scale, cache = Scale(**json.loads(arguments[1])), Path(arguments[2])
-    say({"row": _PARTS[part](scale, cache, lambda done, total: say({"done": done / max(1, total)}))})
+    try:
+        row = _PARTS[part](scale, cache, lambda done, total: say({"done": done / max(1, total)}))
+    except IntertwineError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # its parent says so
+        return 130
+    say({"row": row})
     return 0
 
 
@@ -103,7 +111,7 @@ def log(scale: Scale, cache: Path, report: Report) -> Row:
     seconds = time.perf_counter() - started
     checkpoint = open_cosigned(bundle.manifest.checkpoint, _policy(bundle)).checkpoint
     if (checkpoint.size, checkpoint.root) != (len(tree), root):
-        raise RuntimeError(f"the log is not the one that was signed; remove {bundle.path} and run again")
+        raise _unusable(bundle.path, "its log is not the one that was signed")
     return {
         "log_entries": len(tree),
         "log_mb": bundle.path.stat().st_size / 1e6,
@@ -130,8 +138,9 @@ _PARTS: dict[Part, Callable[[Scale, Path, Report], Row]] = {
 
 def _folder(cache: Path, scale: Scale) -> Path:
     """Where the federation of that size is kept, by everything that its proofs and entries depend on."""
+    documents = [document.model_fields["version"].default for document in (Plan, LogCreated)]
     versions = length_prefixed(
-        VERSION, BUNDLE_VERSION.encode(), str(Plan.model_fields["version"].default).encode()
+        *(str(version).encode() for version in (VERSION.decode(), BUNDLE_VERSION, *documents))
     )
     return cache / sha256(versions)[:16] / f"{scale.rounds}x{scale.participants}"
 
@@ -142,14 +151,19 @@ def _policy(bundle: Bundle) -> Policy:
 
 
 def _audited(bundle: Path, report: Report) -> float:
-    """Seconds that `verify_bundle` takes; RuntimeError unless it passes."""
+    """Seconds that `verify_bundle` takes; InputError unless it passes."""
     started = time.perf_counter()
     verdict = verify_bundle(bundle, _policy(Bundle.open(bundle)), progress=report)
     seconds = time.perf_counter() - started
     if not verdict.passed:
         failed = [check.detail for check in verdict.checks if check.status is Status.FAILED]
-        raise RuntimeError(f"{failed[0]}; remove {bundle.parent} and run again")
+        raise _unusable(bundle, f"it fails its audit, {failed[0]}")
     return seconds
+
+
+def _unusable(bundle: Path, reason: str) -> InputError:
+    """What is generated passes; if it does not, it was altered, or is of another version."""
+    return InputError(f"{bundle} cannot be used: {reason}.", "Remove it and run the benchmark again.")
 
 
 def _answers(path: Path) -> list[Answer]:
