@@ -105,7 +105,7 @@ def verify(
     if json_file is not None:
         write_atomic(json_file, verdict_to_json(verdict))
     if html_file is not None:
-        command = _command(bundle, policy_file, log_key, independent)
+        command = _command(bundle, policy_file, log_key, checkpoint or [], independent)
         write_atomic(html_file, render(verdict, command, int(time.time())))
     _print(verdict, Console(highlight=False, soft_wrap=False))
     raise typer.Exit(0 if verdict.passed else 1)
@@ -130,13 +130,17 @@ def verify_proof(
     raise typer.Exit(0 if verdict.accepted else 1)
 
 
-def _command(bundle: Path, policy: Path | None, log_key: str | None, independent: bool) -> str:
+def _command(
+    bundle: Path, policy: Path | None, log_key: str | None, checkpoints: list[Path], independent: bool
+) -> str:
     """What to type to get the verdict again; files by their names alone, whoever has them and wherever."""
     words = ["intertwine", "audit", "verify", bundle.name]
     if policy is not None:
         words += ["--policy", policy.name]
     if log_key is not None:
         words += ["--log-key", Path(log_key).name]
+    for path in checkpoints:
+        words += ["--checkpoint", path.name]
     return shlex.join(words + ["--independent"] * independent)
 
 

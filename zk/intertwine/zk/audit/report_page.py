@@ -259,7 +259,7 @@ def _privacy(verdict: Verdict) -> Html:
             "with which the bound may fail; what the noise's finite precision adds to it follows a plus "
             "sign. All were recomputed from the log and are rounded up. Figures of different kinds say "
             "different things: each kind has a table of its own. Unverified are releases of runs whose "
-            "proofs are not in the bundle."
+            "proofs are not in the bundle. An abort may tell one chosen bit, which no figure covers."
         ),
         paragraph(
             "Adjacency zero-out: two data sets are neighbours if one comes from the other by replacing what "
@@ -273,45 +273,34 @@ def _privacy(verdict: Verdict) -> Html:
 def _level(level: Assurance, rows: list[PrivacyRow], verdict: Verdict) -> Html:
     words = ASSURANCES[level]
     kind = "attested" if level is Assurance.ATTESTED_RECORD else "proven"
-    headings = (
-        "Participant",
-        "Task",
-        "ε#",
-        "δ#",
-        "Releases#",
-        "Invalid#",
-        "Unverified#",
-        "Aborts#",
-        "Adjacency=",
-        "Beacon",
-        "Meaning+",
-    )
     modes = ", ".join(verdict.beacon_modes) or "none"
+    columns = [_privacy_columns(row, modes) for row in rows]
     return join(
         element(
             "h3", f"{words.label} ", element("span", level.value, class_=f"badge {kind}"), id=level.value
         ),
         paragraph("Rests on: ", words.rests_on),
-        table(words.label, headings, [_privacy_row(row, modes) for row in rows]),
+        table(words.label, list(columns[0]), [list(row.values()) for row in columns]),
     )
 
 
-def _privacy_row(row: PrivacyRow, modes: str) -> tuple[Content, ...]:
+def _privacy_columns(row: PrivacyRow, modes: str) -> dict[str, Content]:
+    """A row's cells by their headings."""
     figures = row.guarantee
     bad = "bad" if no_protection(row) else None
-    return (
-        row.participant,
-        "all together" if row.task == ALL_TASKS else row.task,
-        element("strong", rounded_up(figures.epsilon), class_=bad),
-        _delta(figures),
-        row.releases,
-        row.invalid_releases,
-        row.unverified_releases,
-        row.aborts,
-        row.adjacency,
-        modes,
-        reading(row),
-    )
+    return {
+        "Participant": row.participant,
+        "Task": "all together" if row.task == ALL_TASKS else row.task,
+        "ε#": element("strong", rounded_up(figures.epsilon), class_=bad),
+        "δ#": _delta(figures),
+        "Releases#": row.releases,
+        "Invalid#": row.invalid_releases,
+        "Unverified#": row.unverified_releases,
+        "Aborts#": row.aborts,
+        "Adjacency=": row.adjacency,
+        "Beacon": modes,
+        "Meaning+": reading(row),
+    }
 
 
 def _delta(figures: Guarantee) -> str:
