@@ -311,6 +311,7 @@ def test_node_is_expelled(federation: Federation) -> None:
     public = create_node_key(federation.home / "expelled.key")
     node = federation.superlink.register(public)
     federation.superlink.unregister(node)
+    federation.superlink.unregister(node)  # again: nothing happens
     with pytest.raises(FederationError, match="unregistered before"):
         federation.superlink.register(public)
 

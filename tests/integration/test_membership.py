@@ -1,5 +1,6 @@
 """Changes of key and revocations while runs are in progress: the real coordinator, the real agent."""
 
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -441,7 +442,10 @@ def take_part(federation: MemoryFederation, home: AgentHome) -> None:
     federation.members["cedar"] = Member(home.identity, tasks, honest_release, Ledger(home.ledger), 77)
 
 
-def test_the_key_stays_while_a_slot_waits_for_its_release(pair: MemoryFederation, agent: AgentHome) -> None:
+def test_the_key_stays_while_a_slot_waits_for_its_release(
+    pair: MemoryFederation, agent: AgentHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("intertwine.client.keys._WAIT_S", 0.2)
     take_part(pair, agent)
     pair.tamper = lambda _name, _kind, _reply: None
     with pytest.raises(FederationError, match="quorum"):
@@ -453,6 +457,21 @@ def test_the_key_stays_while_a_slot_waits_for_its_release(pair: MemoryFederation
     assert in_force(pair) == old
     assert rotate_key(agent, ask, abandon_slots=True).public == in_force(pair) != old
     assert rotate_key(agent, ask).public == in_force(pair)  # the slot was the first key's
+
+
+def test_a_slot_is_waited_for(pair: MemoryFederation, agent: AgentHome) -> None:
+    """The agent that runs beside the command releases a moment later."""
+    take_part(pair, agent)
+    pair.tamper = lambda _name, _kind, _reply: None
+    with pytest.raises(FederationError, match="quorum"):
+        pair.execute(pair.plan("toy", "slow", participants=["cedar"]))
+    ledger, old = pair.members["cedar"].ledger, agent.signing_key.public
+    (slot,) = ledger.unreleased()
+    releasing = threading.Timer(0.3, ledger.release, (slot.slot, "ab" * 32, b"the release", 0.1))
+    releasing.start()
+    assert rotate_key(agent, ask_coordinator(agent)).public == in_force(pair) != old
+    releasing.join()
+    assert not ledger.unreleased()
 
 
 def test_the_key_stays_while_records_are_half_enrolled(pair: MemoryFederation, agent: AgentHome) -> None:

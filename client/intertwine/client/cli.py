@@ -63,7 +63,8 @@ def change_key(
 ) -> None:
     """Replace the signing key, or finish replacing it. An agent that runs goes on with the new one."""
     opened = Home.open(home)
-    key = rotate_key(opened, ask_coordinator(opened), abandon_slots)
+    with console.status("Replacing the signing key. A round that is open is finished first…"):
+        key = rotate_key(opened, ask_coordinator(opened), abandon_slots)
     console.print(f"The signing key in force is {key.public} now; the old one is gone.")
 
 

@@ -21,7 +21,7 @@ from intertwine.client.control import pinned, request
 from intertwine.client.datasets import Datasets
 from intertwine.client.home import Home
 from intertwine.client.identity import Identity
-from intertwine.client.ledger import Ledger
+from intertwine.client.ledger import Ledger, SlotRow
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.files import read_bounded
 from intertwine.protocols.keys import KeyStatus, NewKey, sign_new_key
@@ -29,7 +29,7 @@ from intertwine.protocols.round import Commit, Signed
 from intertwine.protocols.signing import SigningKey
 
 MAX_ANSWER_BYTES = 64 << 10
-_WAIT_S = 60.0
+_WAIT_S = 120.0
 _POLL_S = 0.1
 
 # Asks the coordinator for our key in force; a document is handed in first.
@@ -52,16 +52,23 @@ def key_in_use(home: Home, ask: Ask) -> Iterator[Identity]:
 def rotate_key(home: Home, ask: Ask, abandon_slots: bool = False) -> SigningKey:
     """Replace the signing key, or finish replacing it; the key that is in force then.
 
-    InputError, and nothing changes, while the old key is needed: a slot waits for its release, unless
-    `abandon_slots`, or records are half enrolled.
+    A slot that waits for its release with the old key is waited for, two minutes at most, unless
+    `abandon_slots`. InputError, and nothing changes, if it goes on waiting or if records are half enrolled.
     """
-    with _locked(home, fcntl.LOCK_EX):
-        if not home.next_signing_key_file.exists():
-            _refuse_unfinished(home, abandon_slots)
-            SigningKey.generate().write(home.next_signing_key_file)
-            _sync(home.path)
-        _finish(home, ask)
-        return home.signing_key
+    deadline = time.monotonic() + _WAIT_S
+    while True:
+        with _locked(home, fcntl.LOCK_EX):
+            slot = None if abandon_slots else _open_slot(home)
+            if slot is None or home.next_signing_key_file.exists():
+                _begin(home)
+                _finish(home, ask)
+                return home.signing_key
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"Round {slot.number} of run {slot.run!r} waits for a release signed with this key.",
+                "Try again after the round; if it is over without a release of ours, add --abandon-slots.",
+            )
+        time.sleep(_POLL_S)
 
 
 def ask_coordinator(home: Home) -> Ask:
@@ -95,24 +102,31 @@ def _finish(home: Home, ask: Ask) -> None:
     _sync(home.path)
 
 
-def _refuse_unfinished(home: Home, abandon_slots: bool) -> None:
-    ledger, key = Ledger(home.ledger), home.signing_key.public
-    waiting = [row for row in ledger.unreleased() if Signed[Commit].decode(row.commit).key == key]
-    if waiting and not abandon_slots:
-        raise InputError(
-            f"Round {waiting[0].number} of run {waiting[0].run!r} waits for a release signed with this key.",
-            "Try again after the round; if it is over without a release of ours, add --abandon-slots.",
-        )
-    if unfinished := [row.task for row in Datasets(ledger).all() if not row.enrolled]:
+def _begin(home: Home) -> None:
+    """Make the next key, unless it is there; InputError if records are half enrolled with the old one."""
+    if home.next_signing_key_file.exists():
+        return
+    if unfinished := [row.task for row in Datasets(Ledger(home.ledger)).all() if not row.enrolled]:
         raise InputError(
             f"Records of task {unfinished[0]!r} are half enrolled with this key.",
             f"Finish that first: intertwine agent dataset commit {unfinished[0]}",
         )
+    SigningKey.generate().write(home.next_signing_key_file)
+    _sync(home.path)
+
+
+def _open_slot(home: Home) -> SlotRow | None:
+    """A slot that was committed with the key in force and may still be asked for its release."""
+    key = home.signing_key.public
+    waiting = (
+        row for row in Ledger(home.ledger).unreleased() if Signed[Commit].decode(row.commit).key == key
+    )
+    return next(waiting, None)
 
 
 @contextmanager
 def _locked(home: Home, operation: int) -> Iterator[None]:
-    """Hold the home's key lock; InputError if that takes longer than a minute."""
+    """Hold the home's key lock; InputError if that takes more than two minutes."""
     deadline = time.monotonic() + _WAIT_S
     descriptor = os.open(home.signing_key_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
