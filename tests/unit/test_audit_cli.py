@@ -1,5 +1,6 @@
 """`intertwine audit verify`: exit codes, words and JSON."""
 
+import html
 import importlib
 import json
 import math
@@ -12,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from intertwine.protocols.accounting import Assurance, Guarantee
-from intertwine.protocols.entries import ModelEntry, Outcome, PlanEntry
+from intertwine.protocols.entries import ModelEntry, Outcome
 from intertwine.zk.audit.verdict import CHECKS, CheckResult, Counts, Status, Verdict
 from intertwine.zk.privacy import PrivacyRow
 from tests.recording import Recording
@@ -45,7 +46,10 @@ def test_pass(recording: Recording, tmp_path: Path, run) -> None:
     bundle, file = recording.write(tmp_path), tmp_path / "verdict.json"
     code, out, err = run("verify", bundle, "--json", file)
     assert (code, err) == (0, "")
-    assert f"PASS: {len(recording.entries)} entries, 2 rounds; proofs verified: 3; rejections reproduced: 1." in out
+    assert (
+        f"PASS: {len(recording.entries)} entries, 2 rounds; proofs verified: 3; rejections reproduced: 1."
+        in out
+    )
     assert f"Compare it with the coordinator's: {recording.log_key.public}" in out.replace("\n", "")
     flat = " ".join(out.split())
     assert "all data, proven: a release without a valid proof may have revealed anything." in flat
@@ -66,6 +70,21 @@ def test_pass_with_the_known_key(recording: Recording, tmp_path: Path, run, as_f
     code, out, _ = run("verify", recording.write(tmp_path), "--log-key", tmp_path / "key" if as_file else key)
     assert code == 0
     assert "Signed with the key you gave." in out
+
+
+def test_report(recording: Recording, tmp_path: Path, run) -> None:
+    """A page that says how to get it again, with files by their names alone."""
+    (tmp_path / "log key").write_text(recording.log_key.public)
+    page = tmp_path / "report.html"
+    options = ("--log-key", tmp_path / "log key", "--independent", "--html", page)
+    code, _, err = run("verify", recording.write(tmp_path), *options)
+    assert (code, err) == (0, "")
+    text = page.read_text()
+    assert text.startswith("<!doctype html>")
+    command = "intertwine audit verify test.bundle --log-key 'log key' --independent"
+    assert f"<pre>{html.escape(command)}</pre>" in text
+    assert "used: it checked every proof as well" in text
+    assert str(tmp_path) not in text
 
 
 def test_fail(recording: Recording, tmp_path: Path, run) -> None:
