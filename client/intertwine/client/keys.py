@@ -55,12 +55,12 @@ def rotate_key(home: Home, ask: Ask, abandon_slots: bool = False) -> SigningKey:
     A slot that waits for its release with the old key is waited for, two minutes at most, unless
     `abandon_slots`. InputError, and nothing changes, if it goes on waiting or if records are half enrolled.
     """
-    deadline = time.monotonic() + _WAIT_S
+    ledger, deadline = Ledger(home.ledger), time.monotonic() + _WAIT_S
     while True:
         with _locked(home, fcntl.LOCK_EX):
-            slot = None if abandon_slots else _open_slot(home)
+            slot = None if abandon_slots else _open_slot(ledger, home.signing_key.public)
             if slot is None or home.next_signing_key_file.exists():
-                _begin(home)
+                _begin(home, ledger)
                 _finish(home, ask)
                 return home.signing_key
         if time.monotonic() > deadline:
@@ -102,11 +102,11 @@ def _finish(home: Home, ask: Ask) -> None:
     _sync(home.path)
 
 
-def _begin(home: Home) -> None:
+def _begin(home: Home, ledger: Ledger) -> None:
     """Make the next key, unless it is there; InputError if records are half enrolled with the old one."""
     if home.next_signing_key_file.exists():
         return
-    if unfinished := [row.task for row in Datasets(Ledger(home.ledger)).all() if not row.enrolled]:
+    if unfinished := [row.task for row in Datasets(ledger).all() if not row.enrolled]:
         raise InputError(
             f"Records of task {unfinished[0]!r} are half enrolled with this key.",
             f"Finish that first: intertwine agent dataset commit {unfinished[0]}",
@@ -115,13 +115,10 @@ def _begin(home: Home) -> None:
     _sync(home.path)
 
 
-def _open_slot(home: Home) -> SlotRow | None:
-    """A slot that was committed with the key in force and may still be asked for its release."""
-    key = home.signing_key.public
-    waiting = (
-        row for row in Ledger(home.ledger).unreleased() if Signed[Commit].decode(row.commit).key == key
-    )
-    return next(waiting, None)
+def _open_slot(ledger: Ledger, key: str) -> SlotRow | None:
+    """A slot that was committed with this key and may still be asked for its release."""
+    slots = ledger.unreleased()
+    return next((slot for slot in slots if Signed[Commit].decode(slot.commit).key == key), None)
 
 
 @contextmanager
