@@ -8,6 +8,7 @@ import gzip
 import json
 import math
 import struct
+import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -17,8 +18,9 @@ import numpy as np
 import pytest
 
 from intertwine.protocols.aggregation import aggregate_to_bytes, parameters_to_bytes
-from intertwine.protocols.bundle import Bundle
+from intertwine.protocols.bundle import Bundle, write_bundle
 from intertwine.protocols.checkpoint import log_verifier
+from intertwine.protocols.cli import main
 from intertwine.protocols.cosignature import cosign, find_fork
 from intertwine.protocols.encoding import encode, sha256
 from intertwine.protocols.entries import (
@@ -354,6 +356,42 @@ def test_epsilon_understated_with_the_participants_help(recording: Recording, ju
     released = [row for row in verdict.privacy if row.releases]
     assert released
     assert all(math.isinf(row.guarantee.epsilon) for row in released)
+
+
+def test_epsilon_understated_by_leaving_the_proofs_out(
+    recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ben's half-noised release is called valid, and the bundle holds another run: so nothing contradicts it.
+
+    The figures then say how much of them is the log's word, and the terminal does too.
+    """
+    position = recording.position(Outcome, 1)
+    recording.edit(position, verdict="accepted", check="")
+    recording.entries[recording.position(BeaconEntry, 1) :] = []
+    recording.edit(recording.position(ModelEntry), accepted=["ana", "ben"])
+    whole = recording.write(tmp_path)
+    assert_fails(verify_bundle(whole), "proof", position - 1)
+    opened, bundle = Bundle.open(whole), tmp_path / "left-out.bundle"
+    write_bundle(
+        bundle,
+        origin=recording.origin,
+        log_key=recording.log_key.public,
+        runs=[],
+        entries=opened.entries(),
+        checkpoint=opened.checkpoint,
+        blobs={},
+    )
+    verdict = verify_bundle(bundle)
+    rows = [row for row in verdict.privacy if row.releases]
+    assert {row.participant for row in rows} == {"ana", "ben"}
+    assert all(row.unverified_releases == row.releases for row in rows)
+    monkeypatch.setattr(sys, "argv", ["intertwine", "audit", "verify", str(bundle), "--no-cache"])
+    monkeypatch.setenv("COLUMNS", "300")
+    with pytest.raises(SystemExit):
+        main()
+    text = " ".join(capsys.readouterr().out.split())
+    assert "Warning: all data, proven: 1 of its releases are proven by the log's word alone." in text
+    assert "This concerns ana (risk), ben (risk)." in text
 
 
 def test_participant_key_not_enrolled(recording: Recording, judge: Audit, other_key: SigningKey) -> None:

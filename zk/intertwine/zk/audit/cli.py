@@ -30,7 +30,7 @@ from intertwine.zk.audit.verdict import Status, Verdict
 from intertwine.zk.audit.verdict_json import verdict_to_json
 from intertwine.zk.audit.watch_cli import watch
 from intertwine.zk.audit.witness_cli import app as witness_app
-from intertwine.zk.audit.wording import ASSURANCES, no_protection
+from intertwine.zk.audit.wording import ASSURANCES, beyond, no_protection
 from intertwine.zk.privacy import ALL_TASKS, PrivacyRow
 from intertwine.zk.proof_verdict import Opinion, ProofVerdict, Verifiers, judge
 from intertwine.zk.reference_string import cache_folder
@@ -218,12 +218,12 @@ def _checks_table(verdict: Verdict) -> Table:
 
 def _privacy_table(verdict: Verdict) -> Table:
     table = Table(title="Privacy, over everything ever released", title_justify="left")
-    for heading in ("participant", "task", "protects", "epsilon", "delta", "releases", "invalid", "aborted"):
-        table.add_column(
-            heading, justify="left" if heading in {"participant", "task", "protects"} else "right"
-        )
+    for heading in ("participant", "task", "protects"):
+        table.add_column(heading)
+    for heading in ("epsilon", "delta", "releases", "invalid", "unverified", "aborted"):
+        table.add_column(heading, justify="right")
     for row in verdict.privacy:
-        numbers = (row.releases, row.invalid_releases, row.aborts)
+        numbers = (row.releases, row.invalid_releases, row.unverified_releases, row.aborts)
         table.add_row(
             row.participant,
             _task(row),
@@ -249,7 +249,7 @@ def privacy_notes(verdict: Verdict) -> list[Text]:
     ]
     warned: dict[tuple[str, str], list[str]] = {}
     for row in verdict.privacy:
-        if reason := no_protection(row):
+        if reason := no_protection(row) or beyond(row):
             rows = warned.setdefault((ASSURANCES[row.assurance].short, reason), [])
             rows.append(f"{row.participant} ({_task(row)})")
     for (protected, reason), rows in warned.items():

@@ -66,6 +66,13 @@ def no_protection(row: PrivacyRow) -> str:
     return ""
 
 
+def beyond(row: PrivacyRow) -> str:
+    """What of a row's figure was not verified; empty if all was."""
+    if not row.unverified_releases:
+        return ""
+    return f"{row.unverified_releases} of its releases are proven by the log's word alone."
+
+
 def reading(row: PrivacyRow) -> str:
     """What a row's figure means, in one sentence."""
     if reason := no_protection(row):
@@ -73,6 +80,4 @@ def reading(row: PrivacyRow) -> str:
     if row.guarantee.epsilon > MEANINGLESS_EPSILON:
         return "No meaningful protection: what is proven is that the noise was honest."
     holds = ASSURANCES[row.assurance].holds
-    if row.unverified_releases:
-        return f"{holds} But {row.unverified_releases} of its releases are proven by the log's word alone."
-    return holds
+    return f"{holds} But {beyond(row)}" if row.unverified_releases else holds
