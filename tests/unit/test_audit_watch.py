@@ -10,7 +10,7 @@ import pytest
 
 from intertwine.protocols.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from intertwine.protocols.cosignature import cosign
-from intertwine.protocols.encoding import encode
+from intertwine.protocols.encoding import encode, sha256
 from intertwine.protocols.entries import (
     Act,
     BeaconEntry,
@@ -164,15 +164,16 @@ def test_restart_remembers(server: LogServer, honest: Recording, start: Start) -
     assert server.requests == ["/v1/log/checkpoint"]
 
 
+def long_log(recording: Recording, size: int) -> None:
+    """Make the recording so long, with entries that cost nothing."""
+    terms = {"expires": NOW, "participant": "dee", "role": "smb", "tasks": ["risk"]}
+    acts = [Act(time=time, act=InvitationIssued(number=time, **terms)) for time in range(1, size)]
+    recording.entries[1:] = acts
+
+
 def test_entries_are_fetched_in_batches(server: LogServer, honest: Recording, start: Start) -> None:
     """Batches that are full are asked for as such: they can be cached for ever."""
-    honest.entries[:] = honest.entries[:1] + [
-        Act(
-            time=time,
-            act=InvitationIssued(number=time, expires=9, participant="dee", role="smb", tasks=["risk"]),
-        )
-        for time in range(1, 600)
-    ]
+    long_log(honest, 600)
     server.show(honest, 300)
     watch = start()
     assert watch.step() == []
@@ -381,10 +382,13 @@ def test_release_without_outcome(server: LogServer, honest: Recording, start: St
 
 
 def test_rejected_proof(server: LogServer, recording: Recording, start: Start) -> None:
-    """ben's half-noised release: we reproduce the rejection, so the fault is ben's."""
+    """ben's half-noised release: we reproduce the rejection, so the fault is ben's, and only his."""
     position = recording.position(ReleaseEntry, 1)
+    server.show(recording, position)
+    watch = start()
+    assert watch.step() == []
     server.show(recording, position + 2)
-    alert = only(start().step(), AlertKind.REJECTED_PROOF, position, "fails check constraint_identity")
+    alert = only(watch.step(), AlertKind.REJECTED_PROOF, position, "fails check constraint_identity")
     assert (alert.fault, alert.check) == (Fault.PARTICIPANT, "constraint_identity")
 
 
@@ -444,6 +448,27 @@ def test_epsilon_overspent(server: LogServer, honest: Recording, start: Start) -
     assert all(alert.entry == honest.position(ReleaseEntry) for alert in ana)
     assert len({alert.problem for alert in ana}) == len(ana) >= 1
     assert watch.step() == []
+
+
+def test_figures_that_grow_are_told_once(server: LogServer, recording: Recording, start: Start) -> None:
+    """ana releases in both rounds, and is beyond the limit after the first."""
+    server.show(recording)
+    alerts = [alert for alert in start(max_epsilon=0.01).step() if "'ana'" in alert.problem]
+    figures = [alert.problem.partition(" is ")[0] for alert in alerts]
+    assert len(figures) == len(set(figures)) > 0
+
+
+def test_release_against_the_rules_is_infinite(server: LogServer, honest: Recording, start: Start) -> None:
+    """A second release of a slot cannot have an outcome; it may have revealed anything all the same."""
+    position = honest.position(Outcome) + 1
+    honest.entries.insert(position, honest.entries[position - 2])
+    honest.edit(position, update=sha256(b"another try"))
+    server.show(honest, position + 1)
+    alerts = start(max_epsilon=100.0).step()
+    assert alerts[0].kind is AlertKind.LOG_RULE
+    assert {alert.kind for alert in alerts[1:]} == {AlertKind.BUDGET}
+    assert all("'ana'" in alert.problem and "infinite" in alert.problem for alert in alerts[1:])
+    assert alerts[1].entry == position
 
 
 def test_invalid_release_is_infinite(server: LogServer, recording: Recording, start: Start) -> None:
@@ -626,6 +651,21 @@ def test_interrupted_download_goes_on(server: LogServer, honest: Recording, star
     assert watch.watcher.progress.judged == len(honest.entries)
 
 
+def test_entries_that_were_not_confirmed_are_not_judged(
+    server: LogServer, honest: Recording, start: Start
+) -> None:
+    """Half of a download proves nothing yet."""
+    long_log(honest, 300)
+    server.show(honest)
+    server.broken["entries/1"] = lambda handler: handler.send_error(500)
+    watch = start()
+    only(watch.step(), AlertKind.UNREACHABLE, None)
+    assert watch.watcher.progress.judged == len(watch.state.tree) == 0
+    server.broken.clear()
+    assert watch.step() == []
+    assert watch.watcher.progress.judged == 300
+
+
 def test_server_with_fewer_entries_than_it_signed(server: LogServer, honest: Recording, start: Start) -> None:
     server.show(honest)
     del server.entries[-1]
@@ -673,28 +713,31 @@ def test_damaged_entries_are_fetched_again(
     server: LogServer, honest: Recording, start: Start, tmp_path: Path, damage: bytes
 ) -> None:
     """They are a cache; what was signed is still remembered, and a fork still found."""
-    server.show(honest, 14)
+    server.show(honest, 12)
     start().step()
     (tmp_path / "state" / "entries").write_bytes(damage)
-    server.show(honest)
+    server.show(honest, 14)
     watch = start()
     assert watch.step() == []
-    assert watch.watcher.progress.judged == len(honest.entries)
+    assert watch.watcher.progress.judged == 14
     (tmp_path / "state" / "entries").write_bytes(damage)
     server.show(forked(honest, 5))
-    only(start().step(), AlertKind.FORK, None)
+    only(start().step(), AlertKind.FORK, None, "the first 14 entries")
 
 
 def test_half_a_line_is_forgotten(server: LogServer, honest: Recording, start: Start, tmp_path: Path) -> None:
-    """As a crash in the middle of writing leaves it."""
-    server.show(honest)
+    """As a crash in the middle of writing leaves it; what comes next is not lost with it."""
+    server.show(honest, honest.position(Outcome) + 1)
     start().step()
     for name in ("verified", "entries"):
         with (tmp_path / "state" / name).open("ab") as file:
             file.write(b"half a li")
-    watch = start()
-    assert watch.step() == []
-    assert watch.watcher.progress.proofs == 2
+    server.show(honest)
+    for _ in range(2):
+        watch = start()
+        assert watch.step() == []
+        assert watch.watcher.progress.proofs == 2
+    assert sum("blobs" in path for path in server.requests) == 3 + 3
 
 
 @pytest.mark.parametrize("name", ["memory.json", "verified"])
