@@ -1,7 +1,7 @@
 """The entries of the log: everything an auditor needs to retrace a run, in the order it happened.
 
 An entry is written in the same transaction as what it records. Administrative acts that have no entry of
-their own are an `Act`; what the coordinator can be told to do besides changes nothing that an auditor relies on.
+their own are an `Act`; what else the coordinator can be told to do changes nothing that an auditor relies on.
 """
 
 from typing import Annotated, Literal, TypeAlias
