@@ -65,6 +65,7 @@ _COLOPHON = (
     "Made from a bundle's files alone, by intertwine audit verify. The same figures are in the JSON document "
     "that --json writes, with a schema. No script, no network: this file is all there is."
 )
+_UNCONFIRMED = "The verdict is a fail: these figures are what the log would give, and none is confirmed."
 
 
 def _style() -> str:
@@ -253,6 +254,7 @@ def _privacy(verdict: Verdict) -> Html:
     return section(
         "privacy",
         "Privacy",
+        None if verdict.passed else paragraph(_UNCONFIRMED, kind="note"),
         paragraph(
             "ε bounds how well anybody can tell from everything that was ever released whether the protected "
             "data were used: near 0 hardly, above about 10 very well, ∞ without bound. δ is the probability "
@@ -275,6 +277,8 @@ def _level(level: Assurance, rows: list[PrivacyRow], verdict: Verdict) -> Html:
     kind = "attested" if level is Assurance.ATTESTED_RECORD else "proven"
     modes = ", ".join(verdict.beacon_modes) or "none"
     columns = [_privacy_columns(row, modes) for row in rows]
+    if not any(row.unverified_releases for row in rows):
+        columns = [{name: cell for name, cell in row.items() if name != "Unverified#"} for row in columns]
     return join(
         element(
             "h3", f"{words.label} ", element("span", level.value, class_=f"badge {kind}"), id=level.value

@@ -25,7 +25,7 @@ from intertwine.zk.audit.report_parts import (
     when,
     whole,
 )
-from intertwine.zk.audit.verdict import Status, Verdict
+from intertwine.zk.audit.verdict import Verdict
 
 _MAX_MARKS = 30_000
 _MAX_HEADS = 12
@@ -57,8 +57,6 @@ def rounds(report: Report) -> Html:
 
 def lineage(report: Report, verdict: Verdict) -> Html:
     """How each published model follows from what participants committed to."""
-    statuses = {check.name: check.status for check in verdict.checks}
-    sound = statuses.get("aggregate") is Status.PASSED and statuses.get("publication") is Status.PASSED
     return section(
         "lineage",
         "Where each model comes from",
@@ -67,7 +65,7 @@ def lineage(report: Report, verdict: Verdict) -> Html:
             "participants had committed to. Digests are SHA-256; shortened ones show in full when pointed "
             "at, and the verdict's JSON document has them all."
         ),
-        *(_lineage(run, report, sound) for run in report.runs),
+        *(_lineage(run, report, verdict.passed) for run in report.runs),
     )
 
 
@@ -145,7 +143,7 @@ def _events(run: RunReport) -> Iterator[tuple[Content, ...]]:
             yield run.name, current.number, "–", what, current.failure, position(current.end_entry)
 
 
-def _lineage(run: RunReport, report: Report, sound: bool) -> Html:
+def _lineage(run: RunReport, report: Report, passed: bool) -> Html:
     steps = [
         ("Plan", f"log entry {run.entry}, {when(run.time)}", whole(run.plan)),
         ("First parameters", "named by the plan", whole(run.initial)),
@@ -159,12 +157,12 @@ def _lineage(run: RunReport, report: Report, sound: bool) -> Html:
             element("li", element("div", element("b", title), element("div", note, class_="small")), what)
             for title, note, what in steps
         ),
-        class_="flow",
+        class_="flow" if passed and run.checked else "flow unconfirmed",
     )
     ended = run.publication is not None
     if not run.checked:
         claim = "Of this run only the log was checked: its files are not in the bundle."
-    elif not sound:
+    elif not passed:
         claim = "This audit does not confirm the chain below: see the checks."
     else:
         claim = "This audit recomputed every sum and every parameter vector of the chain below" + (
