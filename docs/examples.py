@@ -20,7 +20,7 @@ from deploy.demo.data.simulate import portfolio
 from intertwine.client.openings import Vector
 from intertwine.client.participant import ReleaseWork
 from intertwine.models.recipes import recipe
-from intertwine.protocols.bundle import Bundle
+from intertwine.protocols.bundle import Bundle, EarlierCheckpoint
 from intertwine.protocols.dataset import DatasetContext
 from intertwine.protocols.document import Document
 from intertwine.protocols.encoding import encode
@@ -178,7 +178,13 @@ def _model_record(federation: MemoryFederation, entries: list[Any]) -> ModelReco
 
 
 def _bundle(federation: MemoryFederation) -> dict[str, Document]:
-    return {"Manifest": Bundle.open(federation.bundle()).manifest}
+    """A bundle's manifest, and a checkpoint that could be in one as an earlier one."""
+    before = federation.store.view()
+    invite(federation.home, federation.store, "willow-shop", "retailer", ["forecast"], 3600)
+    view = federation.store.view()
+    proof = [node.hex() for node in view.tree.consistency(before.size, view.size)]
+    earlier = EarlierCheckpoint(checkpoint=before.checkpoint, consistency=proof)
+    return {"Manifest": Bundle.open(federation.bundle()).manifest, "EarlierCheckpoint": earlier}
 
 
 def _example(examples: dict[str, Document], name: str) -> str:
