@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from intertwine.protocols.bundle import MAX_BLOB_BYTES
 from intertwine.protocols.dataset import MAX_COMMITMENTS_BYTES, MAX_PAGE_PROOF_BYTES
@@ -252,7 +253,9 @@ class LiveAudit:
     def _key(self, index: int) -> str:
         """Names the entry at `index` and all before it, on which its verdict depends, and the verifier."""
         root = self._tree().root(index + 1)
-        return tagged_digest("intertwine/watched-proof/v1", VERSION, root).hex()
+        return tagged_digest(
+            "intertwine/watched-proof/v1", VERSION, version("intertwine").encode(), root
+        ).hex()
 
     def _conclude(self, ended: _EndedSlot, verdict: VerificationError | None) -> Iterator[Alert]:
         """Compare a release's verdict with its outcome, and count it."""
