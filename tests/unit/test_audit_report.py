@@ -285,6 +285,18 @@ def test_a_large_federation_fits_a_page(
     assert [row["aria-label"].split(":")[0] for row in pictures if row["aria-label"]] == [
         f"Run spring, rounds {start} to {start + 19}" for start in range(1, rounds, 20)
     ]
+    annex = data.split(b'id="releases"')[1]
+    assert annex.count(b"<tr>") == 1 + min(rounds * participants, 3000)
+
+
+def test_a_log_of_many_runs_fits_a_page(audited: tuple[Recording, Verdict]) -> None:
+    verdict = crowd(audited[1], 100, 10)
+    report = report_of(verdict)
+    runs = tuple(dataclasses.replace(report.runs[0], name=f"run-{number}") for number in range(200))
+    verdict = dataclasses.replace(verdict, report=dataclasses.replace(report, runs=runs))
+    data = render(verdict, COMMAND, 1_700_000_000)
+    assert len(data) < 5_000_000
+    assert "and 150 runs more: the verdict's JSON document has them all." in Page(data).text
 
 
 def test_assurance_levels_have_tables_of_their_own(audited: tuple[Recording, Verdict]) -> None:

@@ -15,6 +15,7 @@ from intertwine.zk.audit.report_parts import (
     facts,
     listed,
     paragraph,
+    rest,
     rounded_up,
     section,
     small,
@@ -219,7 +220,8 @@ def _statements(report: Report) -> Html:
         "statements",
         "What the proofs say, and what they do not",
         paragraph("Bounds and standard deviations are in integer units, as each run's plan scales them."),
-        *map(_statement, report.statements),
+        *map(_statement, report.statements[: sections.MAX_RUNS]),
+        rest(len(report.statements) - sections.MAX_RUNS, "statement"),
         element("h3", "What no audit of a bundle shows"),
         listed(report.limits),
     )

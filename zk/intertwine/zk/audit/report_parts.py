@@ -8,7 +8,7 @@ from decimal import ROUND_CEILING, Context
 from intertwine.zk.audit.markup import Content, Html, element
 
 MAX_ROWS = 500
-"""Rows of one table; the JSON document has all of them."""
+"""Rows of one table, as long as its caller knows no better; the JSON document has all of them."""
 
 _LAST_TIME = 253_402_300_799  # the end of the year 9999
 _SHORT = 12
@@ -21,11 +21,17 @@ def section(identifier: str, title: str, *content: Content) -> Html:
     return element("section", element("h2", title, id=identifier), *content, aria_labelledby=identifier)
 
 
-def table(label: str, headings: Sequence[str], rows: Sequence[Sequence[Content]], name: int = 0) -> Html:
+def table(
+    label: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[Content]],
+    name: int = 0,
+    limit: int = MAX_ROWS,
+) -> Html:
     """A table that scrolls by itself where it is too wide.
 
     A heading's last character says what its column holds: # numbers, + sentences, = what stays on one line.
-    name: the column that names its row.
+    name: the column that names its row; limit: how many rows to show.
     """
     kinds = [_COLUMNS.get(heading[-1]) for heading in headings]
     head = (
@@ -37,7 +43,7 @@ def table(label: str, headings: Sequence[str], rows: Sequence[Sequence[Content]]
             "tr",
             *(_cell(cell, kinds[column], names=column == name) for column, cell in enumerate(row)),
         )
-        for row in rows[:MAX_ROWS]
+        for row in rows[:limit]
     )
     scrolled = element(
         "div",
@@ -47,7 +53,7 @@ def table(label: str, headings: Sequence[str], rows: Sequence[Sequence[Content]]
         role="region",
         aria_label=label,
     )
-    return Html(scrolled + _rest(len(rows) - MAX_ROWS))
+    return Html(scrolled + rest(len(rows) - limit))
 
 
 def facts(pairs: Sequence[tuple[str, Content]]) -> Html:
@@ -121,7 +127,10 @@ def _cell(content: Content, kind: str | None, names: bool) -> Html:
     return element("td", content, class_=kind)
 
 
-def _rest(count: int) -> Html:
+def rest(count: int, noun: str = "row") -> Html:
+    """That so many are not shown; nothing if all are."""
     if count <= 0:
         return Html("")
-    return paragraph(f"and {count:,} more: the verdict's JSON document has them all.", kind="small")
+    return paragraph(
+        f"and {plural(count, noun)} more: the verdict's JSON document has them all.", kind="small"
+    )

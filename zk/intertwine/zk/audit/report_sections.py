@@ -20,6 +20,7 @@ from intertwine.zk.audit.report_parts import (
     paragraph,
     plural,
     position,
+    rest,
     section,
     table,
     when,
@@ -27,18 +28,21 @@ from intertwine.zk.audit.report_parts import (
 )
 from intertwine.zk.audit.verdict import Verdict
 
+# What keeps a page of any log below 5 MB.
+MAX_RUNS = 50
 _MAX_MARKS = 30_000
+_MAX_ROUND_ROWS = 2000
+_MAX_RELEASE_ROWS = 3000
 _MAX_HEADS = 12
 
 
 def rounds(report: Report) -> Html:
     """The timeline of every run, and all that did not go well."""
     marks, charts = 0, []
-    for run in report.runs:
+    for run in report.runs[:MAX_RUNS]:
         marks += sum(min(len(current.slots), MAX_ROWS) for current in run.rounds)
         if marks <= _MAX_MARKS:
             charts.append(_chart(run))
-    omitted = len(report.runs) - len(charts)
     events = [event for run in report.runs for event in _events(run)]
     headings = ("Run=", "Round#", "Participant=", "What happened", "Why+", "Log entry#")
     return section(
@@ -47,7 +51,7 @@ def rounds(report: Report) -> Html:
         paragraph("One mark for every participant and round; rounds go from left to right."),
         _legend(),
         charts,
-        paragraph(f"Without a picture: {plural(omitted, 'run')}.", kind="small") if omitted else None,
+        rest(len(report.runs) - len(charts), "run"),
         element("h3", "Everything that was not accepted"),
         table("Rejections, aborts and failures", headings, events)
         if events
@@ -65,7 +69,8 @@ def lineage(report: Report, verdict: Verdict) -> Html:
             "participants had committed to. Digests are SHA-256; shortened ones show in full when pointed "
             "at, and the verdict's JSON document has them all."
         ),
-        *(_lineage(run, report, verdict.passed) for run in report.runs),
+        *(_lineage(run, report, verdict.passed) for run in report.runs[:MAX_RUNS]),
+        rest(len(report.runs) - MAX_RUNS, "run"),
     )
 
 
@@ -99,8 +104,14 @@ def releases(report: Report) -> Html:
         "releases",
         "Annex: every commit and release",
         paragraph("Positions are those of the log's entries, counted from 0."),
-        *(_releases(run) for run in report.runs),
+        *(_releases(run, _share(_MAX_RELEASE_ROWS, report)) for run in report.runs[:MAX_RUNS]),
+        rest(len(report.runs) - MAX_RUNS, "run"),
     )
+
+
+def _share(rows: int, report: Report) -> int:
+    """How many of so many rows each run may have."""
+    return rows // min(max(1, len(report.runs)), MAX_RUNS)
 
 
 def _chart(run: RunReport) -> Html:
@@ -168,7 +179,12 @@ def _lineage(run: RunReport, report: Report, passed: bool) -> Html:
         claim = "This audit recomputed every sum and every parameter vector of the chain below" + (
             ", and the ONNX file." if ended else "; nothing was published."
         )
-    return join(element("h3", f"Run {run.name}: {run.task}"), paragraph(claim), flow, _rounds_table(run))
+    return join(
+        element("h3", f"Run {run.name}: {run.task}"),
+        paragraph(claim),
+        flow,
+        _rounds_table(run, _share(_MAX_ROUND_ROWS, report)),
+    )
 
 
 _Step = tuple[str, str, Content]
@@ -226,7 +242,7 @@ def _publication(run: RunReport) -> Iterator[_Step]:
     yield "ONNX file", note, whole(published.onnx)
 
 
-def _rounds_table(run: RunReport) -> Html:
+def _rounds_table(run: RunReport, limit: int) -> Html:
     headings = (
         "Round#",
         "Opened=",
@@ -241,7 +257,9 @@ def _rounds_table(run: RunReport) -> Html:
         "Log entries#",
     )
     rows = [_round_row(current) for current in run.rounds]
-    return table(f"Rounds of run {run.name}", headings, rows) if rows else paragraph("No round was opened.")
+    if not rows:
+        return paragraph("No round was opened.")
+    return table(f"Rounds of run {run.name}", headings, rows, limit=limit)
 
 
 def _round_row(current: RoundReport) -> tuple[Content, ...]:
@@ -303,7 +321,7 @@ def _acts(report: Report) -> Html | None:
     return join(element("h3", "Administrative acts"), table("Administrative acts", headings, rows))
 
 
-def _releases(run: RunReport) -> Html:
+def _releases(run: RunReport, limit: int) -> Html:
     headings = (
         "Round#",
         "Participant",
@@ -327,7 +345,7 @@ def _releases(run: RunReport) -> Html:
     return element(
         "details",
         element("summary", f"Run {run.name}: {plural(len(rows), 'commit')}"),
-        table(f"Commits and releases of run {run.name}", headings, rows),
+        table(f"Commits and releases of run {run.name}", headings, rows, limit=limit),
     )
 
 
