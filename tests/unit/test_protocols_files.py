@@ -75,7 +75,9 @@ def test_private_files_are_private_from_the_first_byte(
     sync = os.fsync
 
     def observe(descriptor: int) -> None:
-        modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            modes.append(stat.S_IMODE(status.st_mode))
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", observe)

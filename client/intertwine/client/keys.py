@@ -15,7 +15,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from intertwine.client.control import pinned, request
 from intertwine.client.datasets import Datasets
@@ -23,7 +22,7 @@ from intertwine.client.home import Home
 from intertwine.client.identity import Identity
 from intertwine.client.ledger import Ledger, SlotRow
 from intertwine.protocols.errors import FederationError, InputError
-from intertwine.protocols.files import read_bounded
+from intertwine.protocols.files import read_bounded, sync_folder
 from intertwine.protocols.keys import KeyStatus, NewKey, sign_new_key
 from intertwine.protocols.round import Commit, Signed
 from intertwine.protocols.signing import SigningKey
@@ -99,7 +98,7 @@ def _finish(home: Home, ask: Ask) -> None:
             "Was this home restored from an old copy? Use the newest one, or have the participant revoked.",
         )
     home.next_signing_key_file.replace(home.signing_key_file)
-    _sync(home.path)
+    sync_folder(home.path)
 
 
 def _begin(home: Home, ledger: Ledger) -> None:
@@ -112,7 +111,6 @@ def _begin(home: Home, ledger: Ledger) -> None:
             f"Finish that first: intertwine agent dataset commit {unfinished[0]}",
         )
     SigningKey.generate().write(home.next_signing_key_file)
-    _sync(home.path)
 
 
 def _open_slot(ledger: Ledger, key: str) -> SlotRow | None:
@@ -142,12 +140,3 @@ def _try_lock(descriptor: int, operation: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _sync(folder: Path) -> None:
-    """Make the folder's names durable: a file that was renamed may have its old name after a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

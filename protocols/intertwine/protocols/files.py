@@ -25,6 +25,7 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
+        sync_folder(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             Path(name).unlink()
@@ -36,6 +37,15 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
 def write_private(path: Path, data: bytes) -> None:
     """Write a secret: readable and writable by its owner alone (mode 0600) from the first byte."""
     write_atomic(path, data, mode=0o600)
+
+
+def sync_folder(path: Path) -> None:
+    """Make renamings in a folder durable: a file's own fsync does not cover its name."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_private_directory(path: Path) -> None:

@@ -186,7 +186,6 @@ class Witness:
         notes = {**self._notes, origin: note}
         try:
             write_private(self._home.state_file, encode(notes))
-            _sync_folder(self._home.path)
         except (InputError, OSError) as error:
             raise FederationError(f"The witness cannot keep its state: {error}") from error
         self._notes = notes
@@ -241,12 +240,3 @@ def _lock(path: Path) -> int:
             f"A witness is running from {path.parent} already.", "Stop it first, or use another home."
         ) from error
     return descriptor
-
-
-def _sync_folder(path: Path) -> None:
-    """Make a renaming durable: the file's own fsync does not cover its name."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
