@@ -175,9 +175,12 @@ def test_checkpoint_of_another_log(recording: Recording, tmp_path: Path) -> None
     assert_fails(verify_bundle(recording.write(tmp_path, renamed)), "checkpoint_signature")
 
 
-def test_manifest_of_another_log(recording: Recording, tmp_path: Path) -> None:
-    bundle = rewritten(recording.write(tmp_path), origin="elsewhere")
-    assert_fails(verify_bundle(bundle), "checkpoint_signature", words="names another log")
+@pytest.mark.parametrize("changes", [{"origin": "elsewhere"}, {"log_key": "ab" * 32}], ids=["name", "key"])
+def test_manifest_of_another_log(recording: Recording, tmp_path: Path, changes: dict[str, str]) -> None:
+    """Even where the auditor knows the key, and all else is in order."""
+    bundle = rewritten(recording.write(tmp_path), **changes)
+    verdict = verify_bundle(bundle, Policy.of_key(recording.log_key.public))
+    assert_fails(verdict, "checkpoint_signature", words="names another log")
 
 
 # 6 log_consistency

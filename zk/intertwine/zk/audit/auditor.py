@@ -205,7 +205,8 @@ class _Audit:
     def _checkpoint_signature(self) -> str:
         note, key = self._bundle.checkpoint, self._policy.log_key
         self._checkpoint = open_cosigned(note, Policy.of_key(key)).checkpoint
-        if self._checkpoint.origin != self._bundle.manifest.origin:
+        manifest = self._bundle.manifest
+        if (self._checkpoint.origin, key) != (manifest.origin, manifest.log_key):
             raise VerificationError("checkpoint_signature", "the manifest names another log.")
         source = "only the bundle vouches for" if self._given is None else "you gave"
         return f"signed with the key {key[:16]}…, which {source}"
