@@ -17,6 +17,7 @@ from intertwine.protocols.entries import (
     ModelEntry,
     PlanEntry,
     Publication,
+    ReleaseEntry,
     RoundOpened,
 )
 from intertwine.protocols.round import Signed
@@ -51,6 +52,22 @@ def test_plan_of_another_deployment(recording: Recording, audit: Audit, other_ke
     position = recording.position(PlanEntry)
     recording.edit(position, deployment=other_key.public)
     assert_fails(audit(recording), "plan", position, "another deployment")
+
+
+def test_plan_removed(recording: Recording, audit: Audit) -> None:
+    """Everything that follows is of a run that nobody planned; the first of it is named."""
+    del recording.entries[recording.position(PlanEntry)]
+    assert_fails(audit(recording), "plan", recording.position(RoundOpened), "not planned")
+
+
+def test_release_of_an_unplanned_run(recording: Recording, audit: Audit) -> None:
+    """It counts for nobody, and its check says so."""
+    position = recording.position(ReleaseEntry)
+    slot = recording.entries[position].release.body.slot
+    other = slot.round.model_copy(update={"run": "summer"})
+    recording.edit(position, slot=slot.model_copy(update={"round": other}))
+    recording.entries[position + 1 :] = []
+    assert_fails(audit(recording), "release", position, "was not opened")
 
 
 def test_run_planned_twice(recording: Recording, audit: Audit) -> None:
