@@ -1,21 +1,10 @@
 """Running the numbered checks over a bundle, in their order."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from intertwine.protocols.aggregation import (
-    Parameters,
-    ServerOptimizer,
-    aggregate,
-    aggregate_to_bytes,
-    parameters_from_bytes,
-    parameters_to_bytes,
-    update_from_bytes,
-)
+from intertwine.protocols.aggregation import Parameters, parameters_to_bytes
 from intertwine.protocols.bundle import Bundle, is_bundle, run_of
 from intertwine.protocols.checkpoint import Checkpoint
 from intertwine.protocols.cosignature import Cosigner, open_cosigned, read_cosigned
@@ -24,10 +13,12 @@ from intertwine.protocols.entries import BeaconEntry, ReleaseEntry, blobs_of, de
 from intertwine.protocols.errors import InputError, IntertwineError, VerificationError
 from intertwine.protocols.merkle import Tree, leaf_hash, verify_consistency, verify_inclusion
 from intertwine.protocols.policy import Policy
-from intertwine.zk.audit.history import Finding, History, ReleaseRecord, RoundHistory, RunHistory
+from intertwine.zk.audit.finding import Finding, FindingError, blaming
+from intertwine.zk.audit.history import History, ReleaseRecord
 from intertwine.zk.audit.lineage import Chronicle, compose, signatures
 from intertwine.zk.audit.model_file import check_model_file
 from intertwine.zk.audit.proofs import Claim, ProofCache, ProofChecker, page_claims, release_claim
+from intertwine.zk.audit.replay import replay
 from intertwine.zk.audit.report import Report
 from intertwine.zk.audit.verdict import CHECKS, Check, CheckResult, Counts, Status, Verdict
 from intertwine.zk.privacy import ALL_TASKS, Account, PrivacyRow
@@ -63,15 +54,8 @@ def verify_bundle(
         return _Audit(path, policy, checkpoints, checker, progress or (lambda done, total: None)).run()
 
 
-class _CheckError(Exception):
-    """A check said no."""
-
-    def __init__(self, finding: Finding) -> None:
-        self.finding = finding
-
-
 class _Audit:
-    """One run over one bundle. Each step returns what it saw, in words, or raises _CheckError."""
+    """One run over one bundle. Each step returns what it saw, in words, or raises FindingError."""
 
     def __init__(
         self,
@@ -135,7 +119,7 @@ class _Audit:
             return CheckResult(check.number, check.name, Status.NOT_REACHED, f"needs check {check.needs}")
         try:
             return CheckResult(check.number, check.name, Status.PASSED, step())
-        except _CheckError as failed:
+        except FindingError as failed:
             index, problem = failed.finding.index, failed.finding.problem
         except IntertwineError as error:
             index, problem = None, error.problem
@@ -193,11 +177,11 @@ class _Audit:
     def _entry_encoding(self) -> str:
         seen: set[bytes] = set()
         for index, data in enumerate(self._bundle.entries()):
-            with _blaming(index):
+            with blaming(index):
                 decode_entry(data)
             leaf = leaf_hash(data)
             if leaf in seen:
-                raise _CheckError(Finding(index, "the entry occurs for the second time"))
+                raise FindingError(Finding(index, "the entry occurs for the second time"))
             seen.add(leaf)
             self._tree.append(leaf)
         return "all canonical, none twice"
@@ -223,9 +207,9 @@ class _Audit:
         size = len(self._tree)
         if self._checkpoint.size != size:
             problem = f"the checkpoint covers {self._checkpoint.size} entries, the bundle holds {size}"
-            raise _CheckError(Finding(None, problem))
+            raise FindingError(Finding(None, problem))
         if self._checkpoint.root != self._tree.root(size):
-            raise _CheckError(Finding(None, "the entries are not those that the checkpoint was signed over"))
+            raise FindingError(Finding(None, "the entries are not those that the checkpoint was signed over"))
         self._retrace()
         return f"root {self._checkpoint.root.hex()[:16]}…"
 
@@ -288,7 +272,7 @@ class _Audit:
 
     def _retraced(self, check: str) -> str:
         if check in self._history.findings:
-            raise _CheckError(self._history.findings[check])
+            raise FindingError(self._history.findings[check])
         return f"entries judged: {self._history.judged[check]}"
 
     def _datasets(self) -> str:
@@ -297,24 +281,24 @@ class _Audit:
         verdicts = self._checker.check(total, self._pages())
         for record, pages in zip(self._history.datasets, verdicts, strict=True):
             if failed := next(filter(None, pages), ""):
-                raise _CheckError(Finding(record.index, f"check {failed} fails"))
+                raise FindingError(Finding(record.index, f"check {failed} fails"))
             done += len(pages)
             self._progress(done, total)
         return f"{detail}, pages proven: {done}"
 
     def _pages(self) -> Iterator[list[Claim]]:
         for record in self._history.datasets:
-            with _blaming(record.index):
+            with blaming(record.index):
                 proofs = [self._bundle.blob(page.proof) for page in record.signed.body.pages]
             yield page_claims(record.signed, record.chain, proofs)
 
     def _releases(self) -> str:
         detail = self._retraced("release")
         for record in self._history.releases():
-            with _blaming(record.index):
+            with blaming(record.index):
                 self._check_references(record)
         for record in self._scoped():
-            with _blaming(record.index):
+            with blaming(record.index):
                 self._bundle.blob(record.release.body.update)
                 self._bundle.blob(record.release.body.proof)
         return detail
@@ -347,7 +331,7 @@ class _Audit:
             self._progress(done, total)
         self._judged = True
         if findings:
-            raise _CheckError(findings[0])
+            raise FindingError(findings[0])
         return f"{len(self._proven)} valid, {self._rejected} rejected as recorded{self._beyond()}"
 
     def _beyond(self) -> str:
@@ -383,7 +367,7 @@ class _Audit:
 
     def _answer(self, record: ReleaseRecord) -> Answer:
         body = record.release.body
-        with _blaming(record.index):
+        with blaming(record.index):
             update, proof, parameters = map(
                 self._bundle.blob, (body.update, body.proof, record.commit.body.parameters)
             )
@@ -405,33 +389,8 @@ class _Audit:
             if run is None:
                 raise VerificationError("aggregate", f"the bundle names the run {name!r}, the log has none")
             if any(current.model is not None for current in run.rounds):
-                self._replay(run)
+                self._published[name] = replay(run, self._bundle.blob)
         return detail
-
-    @np.errstate(all="ignore")  # a plan may ask for steps that overflow; then the digests of that count
-    def _replay(self, run: RunHistory) -> None:
-        """Recompute every model of a run from its plan's initial parameters and the accepted updates."""
-        with _blaming(run.index):
-            initial = parameters_from_bytes(self._bundle.blob(run.plan.initial), run.plan.dimension)
-            optimizer = ServerOptimizer(run.plan, initial)
-        for current in run.rounds:
-            if current.model is None:
-                continue
-            with _blaming(current.model_index):
-                total = aggregate(self._updates(current), run.plan.dimension)
-                if sha256(aggregate_to_bytes(total)) != current.model.aggregate:
-                    raise VerificationError(
-                        "aggregate", "the aggregate is not the sum of the accepted updates"
-                    )
-                if sha256(parameters_to_bytes(optimizer.step(total))) != current.model.parameters:
-                    raise VerificationError("aggregate", "the parameters do not follow from the aggregate")
-        self._published[run.plan.run] = optimizer.published()
-
-    def _updates(self, current: RoundHistory) -> Iterator[NDArray[np.int64]]:
-        for name in current.accepted():
-            release = current.slots[name].release
-            if release is not None:
-                yield update_from_bytes(self._bundle.blob(release.body.update), current.plan.dimension)
 
     def _publications(self) -> str:
         detail = self._retraced("publication")
@@ -439,7 +398,7 @@ class _Audit:
             run = self._history.runs[name]
             if run.publication is None:
                 continue
-            with _blaming(run.publication_index):
+            with blaming(run.publication_index):
                 if sha256(parameters_to_bytes(self._published[name])) != run.publication.parameters:
                     raise VerificationError("publication", "the published parameters are not the average due")
                 check_model_file(run.plan, run.publication, self._bundle.manifest.origin, self._bundle.blob)
@@ -449,10 +408,10 @@ class _Audit:
     def _blobs(self) -> None:
         """Every file that an entry in scope names is there and whole, and there is no other."""
         for digest, index in self._named.items():
-            with _blaming(index):
+            with blaming(index):
                 self._bundle.blob(digest)
         if strangers := self._bundle.blob_digests() - self._named.keys():
-            raise _CheckError(Finding(None, f"no entry names blob {min(strangers)}"))
+            raise FindingError(Finding(None, f"no entry names blob {min(strangers)}"))
 
     def _accounts(self) -> str:
         records = self._history.releases()
@@ -477,12 +436,3 @@ def _contradiction(recorded: str, found: str) -> str:
     return f"the release was rejected by check {recorded}, but " + (
         f"fails check {found}" if found else "is valid"
     )
-
-
-@contextmanager
-def _blaming(index: int) -> Iterator[None]:
-    """Lay any error of the block at the door of entry `index`."""
-    try:
-        yield
-    except IntertwineError as error:
-        raise _CheckError(Finding(index, error.problem)) from error

@@ -38,6 +38,7 @@ from intertwine.protocols.entries import (
 from intertwine.protocols.errors import IntertwineError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, derive_beacon
+from intertwine.zk.audit.finding import Finding
 from intertwine.zk.audit.membership import Member, Membership, broken, require
 from intertwine.zk.dataset_proof import Chain, extend
 from intertwine.zk.round_proof import check_commit
@@ -61,14 +62,6 @@ _CHECKS: dict[type[Document], str] = {
     ModelEntry: "aggregate",
     Publication: "publication",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A rule that entry `index` breaks."""
-
-    index: int | None
-    problem: str
 
 
 @dataclass
