@@ -1,10 +1,9 @@
 """Recorded federations: three participants, a few rounds, real keys, commitments and proofs."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -145,13 +144,12 @@ class Recording:
         folder: Path,
         checkpoint: str | None = None,
         *,
-        raw: Mapping[int, bytes] = MappingProxyType({}),
         strays: Sequence[str] = (),
         **manifest: Any,
     ) -> Path:
         """Write a bundle with the blobs that entries name; the checkpoint is made anew unless given.
 
-        raw: entries' bytes that differ, by position; strays: digests of more blobs; manifest: other fields.
+        strays: digests of more blobs; manifest: other fields.
         """
         sources = folder / "sources"
         sources.mkdir()
@@ -164,7 +162,7 @@ class Recording:
             "origin": self.origin,
             "log_key": self.log_key.public,
             "runs": runs,
-            "entries": [raw.get(index, entry.encode()) for index, entry in enumerate(self.entries)],
+            "entries": [entry.encode() for entry in self.entries],
             "checkpoint": checkpoint or self.checkpoint(len(self.entries)),
             "blobs": {digest: sources / digest for digest in named},
         }

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from intertwine.protocols.policy import Policy
 from intertwine.protocols.signing import SigningKey
 from intertwine.zk.audit import Verdict, verify_bundle
 from tests.recording import Audit, DataBoundFederation, Federation, Recording, fixed_key
@@ -50,11 +51,33 @@ def other_key() -> SigningKey:
 
 @pytest.fixture
 def audit(tmp_path: Path) -> Audit:
-    """Writes a recording as a bundle, with these fields of its manifest, and verifies it."""
+    """Writes a recording as a bundle, with these fields of its manifest, and verifies it.
+
+    note: the bundle's checkpoint; the log is signed anew without it.
+    """
 
     def write_and_verify(
-        recording: Recording, *, manifest: Mapping[str, Any] = MappingProxyType({}), **options: Any
+        recording: Recording,
+        note: str | None = None,
+        *,
+        manifest: Mapping[str, Any] = MappingProxyType({}),
+        **options: Any,
     ) -> Verdict:
-        return verify_bundle(recording.write(tmp_path, **manifest), **options)
+        folder = tmp_path / f"audit-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        return verify_bundle(recording.write(folder, **{"checkpoint": note, **manifest}), **options)
 
     return write_and_verify
+
+
+@pytest.fixture
+def note(recording: Recording) -> str:
+    """The checkpoint of the log as it was recorded."""
+    return recording.checkpoint(len(recording.entries))
+
+
+@pytest.fixture(scope="module")
+def untampered(_played: Recording, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Makes sure that the recorded federation passes under the known key."""
+    bundle = _played.copy().write(tmp_path_factory.mktemp("untampered"))
+    assert verify_bundle(bundle, Policy.of_key(_played.log_key.public)).passed
