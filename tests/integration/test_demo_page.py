@@ -237,7 +237,7 @@ def report() -> dict[str, Any]:
         ],
         "proof_files": ["risk-records.json", "risk-accepted.json", "forecast-drill-rejected.json"],
         "onnx": {
-            task: {"path": f"bundle/blobs/{digest}", "sha256": digest, "max_abs_difference": 3e-7}
+            task: {"path": f"models/{task}.onnx", "sha256": digest, "max_abs_difference": 3e-7}
             for task, digest in digests.items()
         },
         "predictions": [
