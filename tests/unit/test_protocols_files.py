@@ -221,7 +221,6 @@ def field(name: str, value: int) -> Callable[[bytes], bytes]:
         (field("entries", 1), "its entries do not have the length"),
         (field("blobs", 2), "ends in the middle"),
     ],
-    ids=str,
 )
 def test_damaged_bundle(tmp_path: Path, change: Callable[[bytes], bytes], words: str) -> None:
     with pytest.raises(InputError, match=words):
