@@ -53,6 +53,9 @@ class Points:
     features: NDArray[np.int64]
     labels: NDArray[np.int64]
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
 
 class ToyTask:
     """Records are lines of four integers: three features of norm at most 32, and 0 or 1."""
@@ -61,6 +64,7 @@ class ToyTask:
     version = 1
     record = "a line"
     dimension = 3
+    fewest_records = 1
     metric_name = "none"
     higher_is_better = True
     baseline_name = "none"

@@ -18,6 +18,7 @@ import typer
 from docs.examples import FENCE
 from intertwine.client import cli as agent
 from intertwine.client import participant
+from intertwine.client.records import FEW
 from intertwine.models.recipes import RECIPES
 from intertwine.models.registry import TASKS
 from intertwine.models.registry import task as find_task
@@ -393,6 +394,15 @@ def test_data_examples_load(name: str, text: str, tmp_path: Path) -> None:
     # A series that could be learned from is too long to show: only its length may be wrong.
     with pytest.raises(InputError, match="spans 3 weeks, fewer than the 25"):
         find_task(name).load(path)
+
+
+def test_the_floors_are_those_of_the_tasks() -> None:
+    page = (ROOT / "docs" / "reference" / "data-formats.md").read_text()
+    rows = re.findall(r"^\| (\w+) \| (\d+) \| (\d+) \|$", page, re.MULTILINE)
+    floors = {name: find_task(name).fewest_records for name in TASKS}
+    assert {name: (int(least), int(advised)) for name, least, advised in rows} == {
+        name: (least, FEW * least) for name, least in floors.items()
+    }
 
 
 def test_every_task_has_a_data_example() -> None:

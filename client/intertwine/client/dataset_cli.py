@@ -14,6 +14,7 @@ from intertwine.client.datasets import Datasets, Records
 from intertwine.client.home import Home
 from intertwine.client.keys import ask_coordinator, key_in_use
 from intertwine.client.ledger import DatasetRow, Ledger
+from intertwine.client.records import read_records
 from intertwine.models.registry import task as find_task
 from intertwine.models.task import DataBoundTask
 from intertwine.protocols.errors import InputError
@@ -89,7 +90,7 @@ def load_records(home: Home, name: str) -> Records:
     task = find_task(name)
     if not isinstance(task, DataBoundTask):
         raise InputError(f"Task {name!r} does not train on enrolled records.", "There is nothing to enrol.")
-    features, labels = task.dataset(task.load(settings.tasks[name].data))
+    features, labels = task.dataset(read_records(task, settings.tasks[name].data))
     shape = Shape(task.columns, task.row_bound, task.label, task.entries)
     return Records(features, labels, shape, task.record_norm)
 

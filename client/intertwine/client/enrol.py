@@ -6,6 +6,7 @@ from pathlib import Path
 
 from intertwine.client.control import pinned, request, unauthenticated
 from intertwine.client.home import AgentSettings, Home, TaskSettings
+from intertwine.client.records import read_records
 from intertwine.client.supernode import create_node_key
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.enrolment import (
@@ -32,7 +33,7 @@ def enrol(home: Home, coordinator: str, token: str, data: Mapping[str, Path]) ->
         raise InputError(f"{home.path} is enrolled already.", "Choose another --home.")
     invitation = Invitation.from_token(token)
     for name, path in data.items():
-        find_task(name).load(path)
+        read_records(find_task(name), path)
     coordinator = coordinator.rstrip("/")
     make_private_directory(home.path)
     make_private_directory(home.flower)

@@ -12,6 +12,7 @@ from intertwine.client.home import AgentSettings, Home
 from intertwine.client.keys import ask_coordinator, key_in_use
 from intertwine.client.ledger import Ledger
 from intertwine.client.participant import JoinedTask, Participant, Releaser, honest_release
+from intertwine.client.records import read_records
 from intertwine.client.supernode import SuperNode
 from intertwine.models.registry import task as find_task
 from intertwine.models.task import DataBoundTask
@@ -55,5 +56,5 @@ def load_tasks(settings: AgentSettings) -> Mapping[str, JoinedTask]:
     joined = {}
     for name, chosen in settings.tasks.items():
         task = find_task(name)
-        joined[name] = JoinedTask(task, task.load(chosen.data), chosen.max_epsilon)
+        joined[name] = JoinedTask(task, read_records(task, chosen.data), chosen.max_epsilon)
     return joined

@@ -33,6 +33,10 @@ class Baskets:
     full: NDArray[np.float32]
     held_out: NDArray[np.int64]
 
+    def __len__(self) -> int:
+        """The number of customers."""
+        return len(self.customers)
+
     @property
     def training(self) -> NDArray[np.float32]:
         """`full` without the held-out items."""

@@ -30,6 +30,7 @@ class ForecastTask:
     version = 1
     record = "a weekly series (one SKU)"
     dimension = lstm.DIMENSION
+    fewest_records = 6
     metric_name = "WAPE"
     higher_is_better = False
     baseline_name = "median of the last 8 weeks"

@@ -40,6 +40,7 @@ class RecommendationTask:
     version = 1
     record = "a customer"
     dimension = ITEMS
+    fewest_records = 2
     metric_name = "HR@10 of the shared part (last item against 99 others)"
     higher_is_better = True
     baseline_name = "popularity among own customers"

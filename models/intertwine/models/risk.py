@@ -35,6 +35,7 @@ class RiskTask:
     version = 2
     record = "a vulnerability"
     dimension = len(vulnerability.FEATURES) + 1
+    fewest_records = 5
     metric_name = "AUC"
     higher_is_better = True
     baseline_name = "CVSS base score"

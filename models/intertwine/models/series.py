@@ -42,6 +42,10 @@ class Series:
     first_week: int
     units: NDArray[np.float64]
 
+    def __len__(self) -> int:
+        """The number of series."""
+        return len(self.skus)
+
     @property
     def end_week(self) -> int:
         """The week after the last column."""

@@ -1,5 +1,6 @@
 """What a task is: the one interface between a model and the federation around it."""
 
+from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -20,7 +21,7 @@ Labels: TypeAlias = NDArray[np.int64]
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 """Named inputs or outputs of an exported model; the first axis is the batch."""
 
-Records = TypeVar("Records")
+Records = TypeVar("Records", bound=Sized)
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,16 @@ class Task(Protocol[Records]):
     version: counts changes of the definition; parameters of one version mean nothing to another.
     record: what record-level privacy protects, in words fit to stand beside an epsilon.
     dimension: d, the length of parameters and updates.
+    fewest_records: an agent with fewer of them, `len(records)`, takes no part. At the recipe's noise, so many
+    records that all pull one way move an update by about one standard deviation of the noise; fewer would
+    spend their privacy for nothing that anyone could see.
     """
 
     name: str
     version: int
     record: str
     dimension: int
+    fewest_records: int
     metric_name: str
     higher_is_better: bool
     baseline_name: str
