@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from intertwine.client.budget import Spent, release_costs, spent
+from intertwine.client.data_cli import data
 from intertwine.client.dataset_cli import dataset
 from intertwine.client.enrol import enrol
 from intertwine.client.home import Home
@@ -24,6 +25,7 @@ from intertwine.models.registry import task as find_task
 from intertwine.protocols.errors import InputError
 
 app = typer.Typer(help="Take part: enrol, run rounds, see the budget, predict.", no_args_is_help=True)
+app.add_typer(data, name="data")
 app.add_typer(dataset, name="dataset")
 console = Console()
 
