@@ -113,7 +113,12 @@ def training_windows(series: Series, rows: slice) -> Windows:
 
 def test_windows(series: Series) -> Windows:
     """The twelve one-step-ahead windows of the last twelve weeks."""
-    return _windows(series, series.units, series.units.shape[1] - TEST_WEEKS)
+    return last_windows(series, TEST_WEEKS)
+
+
+def last_windows(series: Series, weeks: int) -> Windows:
+    """The windows whose targets are the last so many weeks, or as many of them as have a whole window."""
+    return _windows(series, series.units, max(STEPS, series.units.shape[1] - weeks))
 
 
 def _windows(series: Series, units: NDArray[np.float64], first_target: int) -> Windows:
