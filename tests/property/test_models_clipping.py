@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from intertwine.models.clipping import project, quantize
+from intertwine.models.clipping import CACHE, project, quantize, quantized_sum
 
 REALS = st.floats(-1e6, 1e6, allow_subnormal=False)
 BOUNDS = st.integers(1, 500)
@@ -27,6 +27,13 @@ def test_dense_rows_that_rounding_pushes_over_the_bound(dimension: int, bound: i
     vector = np.random.default_rng(seed).uniform(0.5, 1.5, (1, dimension))
     rounded = quantize(vector, 1e-6, bound)[0]
     assert int(rounded @ rounded) <= bound * bound
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 500), st.floats(1e-3, 10.0), st.integers(0, 2**32 - 1))
+def test_the_sum_is_that_of_the_rows(parts: int, bound: int, norm: float, seed: int) -> None:
+    vectors = np.random.default_rng(seed).standard_normal((parts * 30 + 1, CACHE // 30))
+    assert np.array_equal(quantized_sum(vectors, norm, bound), quantize(vectors, norm, bound).sum(axis=0))
 
 
 def test_small_rows_are_rounded_to_nearest() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from intertwine.models import clipping as clip
-from intertwine.models import lstm, series
+from intertwine.models import dpsgd, lstm, series
+from intertwine.models.dpsgd import Batch, Speed
 from intertwine.models.lstm import LSTM
 from intertwine.models.onnx_graph import Graph
 from intertwine.models.series import Series, Windows
@@ -19,8 +19,8 @@ SHRINK = 0.85
 """What the untrained model multiplies the level by: demand is skewed, its median is below its mean."""
 ERROR_UNIT = 6.5
 """Errors count in units of 6.5 sqrt(mean + 1), between relative error and units, for losses near one."""
-_SERIES_AT_ONCE = 16
-"""Speed only: series in one backward pass, few enough for the processor's cache."""
+_SPEED = Speed(batch=16)
+"""A series has a window a week: few series are a pass that fits the processor's cache."""
 
 
 class ForecastTask:
@@ -45,28 +45,23 @@ class ForecastTask:
 
     def update(self, parameters: Parameters, records: Series, clipping: Clipping) -> Update:
         """Minus the clipped gradient of each series' mean scaled error, summed over the series."""
-        module = LSTM.from_vector(parameters)
-        total = np.zeros(self.dimension, dtype=np.int64)
-        for start in range(0, len(records.skus), _SERIES_AT_ONCE):
-            rows = slice(start, start + _SERIES_AT_ONCE)
+        unit = error_unit(records)
+
+        def batch(rows: slice) -> Batch:
             windows = series.training_windows(records, rows)
-            unit = error_unit(records)[rows]
-            gradients = lstm.series_gradients(
-                module,
+            return Batch(
                 series.features(windows.units, windows.week),
-                partial(scaled_error, windows=windows, unit=unit),
+                partial(scaled_error, windows=windows, unit=unit[rows]),
             )
-            total += clip.quantize(-gradients.numpy(), clipping.record_norm, clipping.record_bound).sum(
-                axis=0
-            )
-        return clip.project(total, clipping.update_bound)
+
+        return dpsgd.update(LSTM.from_vector(parameters), len(records.skus), batch, clipping, _SPEED)
 
     def evaluate(self, parameters: Parameters, records: Series) -> Evaluation:
         """Scaled error and WAPE of one-step forecasts over the last 12 weeks."""
         windows = series.test_windows(records)
         inputs = series.features(windows.units, windows.week)
         with torch.no_grad():
-            output = LSTM.from_vector(parameters)(inputs.flatten(0, 1)).view(windows.target.shape)
+            output = LSTM.from_vector(parameters)(inputs)
         loss = float(scaled_error(output, windows, error_unit(records)).mean())
         return Evaluation(
             loss,

@@ -1,11 +1,11 @@
-"""A small LSTM and its exact per-series gradients.
+"""A small LSTM and its exact per-record gradients.
 
 One bias per gate: a second one, as in cuDNN's layout, would add 64 coordinates that the noise fills and the
 model cannot use.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,11 +56,11 @@ class LSTM(nn.Module):
         return module
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map windows, shape (n, 12, 4), to outputs, shape (n,)."""
-        return self.unroll(features).output
+        """Map windows, shape (..., 12, 4), to outputs, shape (...)."""
+        return self.unroll(features.reshape(-1, STEPS, INPUTS)).output.view(features.shape[:-2])
 
     def unroll(self, features: Tensor) -> Unrolled:
-        """`forward`, keeping what per-series gradients need."""
+        """`forward` of windows, shape (n, 12, 4), keeping what per-record gradients need."""
         state = features.new_zeros(len(features), HIDDEN)
         cell = state
         gates: list[Tensor] = []
@@ -89,33 +89,38 @@ def initial_parameters() -> Parameters:
     return parameters
 
 
-def series_gradients(module: LSTM, features: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """The gradient of each series' own loss, shape (s, 1361).
-
-    features: shape (s, n, 12, 4), n windows of each of s series. loss: maps outputs, shape (s, n), to one
-    loss a series, shape (s,); a series' loss must depend on its own outputs only.
+def record_gradients(
+    module: LSTM, features: Tensor, loss: Callable[[Tensor], Tensor], rows: int
+) -> Iterator[Tensor]:
+    """The fast path of `dpsgd.record_gradients`; features: shape (n, ..., 12, 4), all windows of a record.
 
     A weight's gradient is a sum over windows and steps of (gate gradient) times (gate input), so one
-    backward pass to the gates and one batched matrix product give it for each series apart: no gradient per
+    backward pass to the gates and one batched matrix product give it for each record apart: no gradient per
     window is ever formed. The tests compare it with torch.func and with Opacus.
     """
-    series, windows = features.shape[:2]
-    unrolled = module.unroll(features.flatten(0, 1))
-    total = loss(unrolled.output.view(series, windows)).sum()
+    records = len(features)
+    unrolled = module.unroll(features.reshape(-1, STEPS, INPUTS))
+    total = loss(unrolled.output.view(features.shape[:-2])).sum()
     *gates, output = torch.autograd.grad(total, [*unrolled.gates, unrolled.output])
 
-    def per_series(steps: list[Tensor]) -> Tensor:
-        return torch.stack(steps, dim=1).view(series, windows * STEPS, -1)
+    def per_record(steps: list[Tensor]) -> Tensor:
+        stacked = torch.stack(steps, dim=1)
+        return stacked.view(records, -1, stacked.shape[-1])
 
-    gate = per_series(gates)
-    hidden = per_series(unrolled.hidden[:-1]).detach()
-    last = unrolled.hidden[-1].detach().view(series, windows, HIDDEN)
-    output = output.view(series, windows)
-    parts = [
-        (gate.mT @ features.flatten(1, 2)).flatten(1),
-        (gate.mT @ hidden).flatten(1),
-        gate.sum(dim=1),
-        torch.einsum("sn,snh->sh", output, last),
-        output.sum(dim=1, keepdim=True),
-    ]
-    return torch.cat(parts, dim=1)
+    gate = per_record(gates)
+    inputs = features.reshape(records, -1, INPUTS)
+    hidden = per_record(unrolled.hidden[:-1]).detach()
+    last = unrolled.hidden[-1].detach().view(records, -1, HIDDEN)
+    output = output.view(records, -1, 1)
+    parts = zip(*(torch.split(part, rows) for part in (gate, inputs, hidden, output, last)), strict=True)
+    for gate, inputs, hidden, output, last in parts:
+        yield torch.cat(
+            [
+                (gate.mT @ inputs).flatten(1),
+                (gate.mT @ hidden).flatten(1),
+                gate.sum(dim=1),
+                (output.mT @ last).flatten(1),
+                output.sum(dim=1),
+            ],
+            dim=1,
+        )
