@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from intertwine.models.clipping import project
 from intertwine.models.recipes import RECIPES, Recipe
 from intertwine.models.registry import TASKS
-from intertwine.models.task import Arrays, Clipping, Evaluation, Features, Labels, Parameters, Update
+from intertwine.models.task import (
+    Arrays,
+    Clipping,
+    Evaluation,
+    Features,
+    Labels,
+    ModelCard,
+    Parameters,
+    Update,
+)
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.mechanism import Entries, Label, ReleaseMechanism
 from intertwine.protocols.model_file import parameters_marker
@@ -68,6 +77,7 @@ class ToyTask:
     metric_name = "none"
     higher_is_better = True
     baseline_name = "none"
+    card = ModelCard("none", {}, {}, ())
     columns = 3
     row_bound = 32
     label: Label = "binary"

@@ -13,7 +13,7 @@ from intertwine.models.dpsgd import Batch, Speed
 from intertwine.models.lstm import LSTM
 from intertwine.models.onnx_graph import Graph
 from intertwine.models.series import Series, Windows
-from intertwine.models.task import Arrays, Clipping, Evaluation, Parameters, Update
+from intertwine.models.task import Arrays, Clipping, Evaluation, ModelCard, Parameters, Update
 
 SHRINK = 0.85
 """What the untrained model multiplies the level by: demand is skewed, its median is below its mean."""
@@ -34,6 +34,19 @@ class ForecastTask:
     metric_name = "WAPE"
     higher_is_better = False
     baseline_name = "median of the last 8 weeks"
+    card = ModelCard(
+        intended_use="Units of each product in the coming week, to plan orders and stock.",
+        inputs={
+            "units": "units sold in each of the last 12 weeks, the oldest first",
+            "week": "the week to forecast, counted from the Monday 2000-01-03",
+        },
+        outputs={"forecast": "units in that week"},
+        limits=(
+            "One week ahead; it knows of no prices, promotions or stock-outs.",
+            "Its gain over the median of the last weeks is small: look at both.",
+            "Trained on gifts and household goods; elsewhere it needs training of its own.",
+        ),
+    )
 
     def load(self, path: Path) -> Series:
         """Read `sku,week,units`; see `series.load`."""

@@ -14,7 +14,7 @@ statistics (sum, label) with row_bound 66, one round with sigma 100, no momentum
 from dataclasses import dataclass, fields
 from typing import Any
 
-from intertwine.models import baskets, risk
+from intertwine.models import baskets, plugins, risk
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.mechanism import (
     FULL_LOT,
@@ -104,7 +104,17 @@ RECIPES = {
 
 
 def recipe(task: str) -> Recipe:
-    """The recommended settings of a task; InputError if there is no such task."""
-    if task not in RECIPES:
-        raise InputError(f"There is no task {task!r}.", f"Use one of: {', '.join(RECIPES)}.")
-    return RECIPES[task]
+    """The recommended settings of a task; a plug-in's task has them as its `recipe`.
+
+    InputError if there is no such task, or if its plug-in has no recipe.
+    """
+    if task in RECIPES:
+        return RECIPES[task]
+    if task not in plugins.installed():
+        known = ", ".join([*RECIPES, *sorted(plugins.installed())])
+        raise InputError(f"There is no task {task!r}.", f"Use one of: {known}.")
+    plugins.refuse_clash(task, owners=0)
+    found = getattr(plugins.load(task), "recipe", None)
+    if not isinstance(found, Recipe):
+        raise InputError(f"The plug-in of task {task!r} has no recipe.", "Give its task one as `recipe`.")
+    return found

@@ -18,7 +18,7 @@ from intertwine.models.baskets import Baskets
 from intertwine.models.catalogue import ITEMS, catalogue
 from intertwine.models.onnx_graph import DOUBLE, Graph
 from intertwine.models.recipes import RECIPES
-from intertwine.models.task import Arrays, Evaluation, Features, Parameters
+from intertwine.models.task import Arrays, Evaluation, Features, ModelCard, Parameters
 from intertwine.protocols.mechanism import Entries, Label
 
 TOP = 10
@@ -44,6 +44,22 @@ class RecommendationTask:
     metric_name = "HR@10 of the shared part (last item against 99 others)"
     higher_is_better = True
     baseline_name = "popularity among own customers"
+    card = ModelCard(
+        intended_use="Items of the public catalogue that a customer may buy next.",
+        inputs={
+            "basket": "1 for each item of the catalogue that the customer has bought, 0 for the others",
+            "local_scores": "the participant's own scores of the items, zeros if it has none",
+        },
+        outputs={
+            "scores": "score of each item; only their order has a meaning",
+            "items": "positions in the catalogue, the best first, those already bought included",
+        },
+        limits=(
+            "What is shared is popularity: which items go together is known only from own sales.",
+            "Items outside the catalogue are never recommended.",
+            "It repeats what has sold well, and what sells little is seldom shown.",
+        ),
+    )
     columns = ITEMS
     row_bound = data.ROW_BOUND
     label: Label = "none"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from intertwine.models import clipping as clip
 from intertwine.models import vulnerability
 from intertwine.models.onnx_graph import Graph
-from intertwine.models.task import Arrays, Evaluation, Features, Labels, Parameters
+from intertwine.models.task import Arrays, Evaluation, Features, Labels, ModelCard, Parameters
 from intertwine.models.vulnerability import Vulnerabilities
 from intertwine.models.whitening import Whitening, simulated_whitening
 from intertwine.protocols.mechanism import Entries, Label
@@ -39,6 +39,16 @@ class RiskTask:
     metric_name = "AUC"
     higher_is_better = True
     baseline_name = "CVSS base score"
+    card = ModelCard(
+        intended_use="An order in which to fix vulnerabilities: the likely exploited ones first.",
+        inputs={"features": "the task's features of CVSS vector, kind of weakness, age and SSVC points"},
+        outputs={"risk": "probability that the vulnerability is known to be exploited"},
+        limits=(
+            "It learns from catalogues of known exploitation, which miss what nobody has reported.",
+            "It knows nothing of where a vulnerability sits or of what a failure would cost.",
+            "A low score is no proof of safety; people decide what is left unfixed.",
+        ),
+    )
     columns = dimension
     row_bound = ROW_BOUND
     label: Label = "binary"

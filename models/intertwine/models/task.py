@@ -1,6 +1,6 @@
 """What a task is: the one interface between a model and the federation around it."""
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
@@ -56,6 +56,20 @@ class Evaluation:
     baseline: float
 
 
+@dataclass(frozen=True)
+class ModelCard:
+    """What the users of a task's model must know beyond what the task's other fields say.
+
+    inputs, outputs: meaning and unit of each of the exported model's, by its name. limits: what the model
+    cannot do, a sentence each.
+    """
+
+    intended_use: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    limits: tuple[str, ...]
+
+
 class Task(Protocol[Records]):
     """A model that a federation can train, and what its participants' files mean.
 
@@ -77,6 +91,7 @@ class Task(Protocol[Records]):
     metric_name: str
     higher_is_better: bool
     baseline_name: str
+    card: ModelCard
 
     def load(self, path: Path) -> Records:
         """Read a participant's CSV; InputError names the row, the column and the remedy."""
