@@ -1,8 +1,8 @@
 """How good forecasters of weekly series are: one step ahead from a rolling origin, each on the same weeks.
 
 A forecaster sees the series up to an origin and nothing later. WAPE is all units of error over all that were
-sold. MASE is a series' mean error over that of the naive forecast, last week's units, on the weeks before the first
-origin (Hyndman and Koehler 2006, section 3).
+sold. MASE is a series' mean error over that of the naive forecast, last week's units, on the weeks before the
+first origin (Hyndman and Koehler 2006, section 3).
 """
 
 from collections.abc import Callable, Mapping

@@ -6,19 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from intertwine.models import dpsgd, lstm, series
+from intertwine.models import dpsgd, intervals, lstm, series
 from intertwine.models.dpsgd import Batch, Speed
+from intertwine.models.intervals import Units
 from intertwine.models.lstm import LSTM
 from intertwine.models.onnx_graph import Graph
 from intertwine.models.series import Series, Windows
 from intertwine.models.task import Arrays, Clipping, Evaluation, ModelCard, Parameters, Update
+from intertwine.protocols.errors import InputError
 
 SHRINK = 0.85
 """What the untrained model multiplies the level by: demand is skewed, its median is below its mean."""
 ERROR_UNIT = 6.5
 """Errors count in units of 6.5 sqrt(mean + 1), between relative error and units, for losses near one."""
+COVERAGES = (0.8, 0.9)
+"""What bands should hold: those that are shown, and wider ones that are counted with them."""
 _SPEED = Speed(batch=16)
 """A series has a window a week: few series are a pass that fits the processor's cache."""
 
@@ -63,18 +67,18 @@ class ForecastTask:
         def batch(rows: slice) -> Batch:
             windows = series.training_windows(records, rows)
             return Batch(
-                series.features(windows.units, windows.week),
+                self.features(windows.units, windows.week),
                 partial(scaled_error, windows=windows, unit=unit[rows]),
             )
 
-        return dpsgd.update(LSTM.from_vector(parameters), len(records.skus), batch, clipping, _SPEED)
+        return dpsgd.update(self.module(parameters), len(records.skus), batch, clipping, _SPEED)
 
     def evaluate(self, parameters: Parameters, records: Series) -> Evaluation:
         """Scaled error and WAPE of one-step forecasts over the last 12 weeks."""
         windows = series.test_windows(records)
-        inputs = series.features(windows.units, windows.week)
+        inputs = self.features(windows.units, windows.week)
         with torch.no_grad():
-            output = LSTM.from_vector(parameters)(inputs)
+            output = self.module(parameters)(inputs)
         loss = float(scaled_error(output, windows, error_unit(records)).mean())
         return Evaluation(
             loss,
@@ -87,40 +91,61 @@ class ForecastTask:
         graph = Graph(self.name, self.version, self.dimension)
         units = graph.input("units", lstm.STEPS)
         level, inputs = _graph_features(graph, units, graph.input("week"))
-        output = _graph_lstm(graph, inputs)
-        ratio = graph.node("Mul", graph.node("Exp", output), graph.constant(SHRINK))
+        ratio = graph.node("Mul", graph.node("Exp", self.graph(graph, inputs)), graph.constant(SHRINK))
         units_ahead = graph.node("Mul", ratio, level)
         graph.output(graph.node("Squeeze", units_ahead, graph.constant([1])), "forecast")
         return graph.template()
 
     def inputs(self, records: Series) -> Arrays:
-        """The latest 12 weeks of every series, to forecast the week after the file's last."""
-        week = np.full(len(records.skus), records.end_week, dtype=np.float64)
-        return {"units": records.units[:, -lstm.STEPS :], "week": week}
+        """The latest 12 weeks of every series, to forecast the week after the file's last.
+
+        Those before earlier weeks follow, week by week: what the model would have said of them shows how far
+        to trust it now.
+        """
+        past = series.last_windows(records, intervals.PAST_WEEKS)
+        units = [records.units[:, -lstm.STEPS :], *past.units.transpose(0, 1).numpy()]
+        weeks = np.append(float(records.end_week), past.week.numpy())
+        return {"units": np.concatenate(units), "week": np.repeat(weeks, len(records))}
 
     def reference(self, parameters: Parameters, inputs: Arrays) -> Arrays:
         """The torch module's forecasts in units, in float64."""
         units = torch.tensor(inputs["units"], dtype=torch.float64)
         week = torch.tensor(inputs["week"], dtype=torch.float64)
         with torch.no_grad():
-            output = LSTM.from_vector(parameters)(series.features(units, week))
+            output = self.module(parameters)(self.features(units, week))
         return {"forecast": forecast(output, units).numpy()}
 
     def describe(self, records: Series, outputs: Arrays) -> list[str]:
-        """Next week's units of the five largest forecasts, beside the recent mean."""
-        ahead = outputs["forecast"].astype(np.float64)
+        """Next week's units of the five largest forecasts, with their bands, beside the recent mean."""
+        ahead, *past = outputs["forecast"].astype(np.float64).reshape(-1, len(records))
+        try:
+            bands, remark = _bands(records, ahead, np.stack(past, axis=1))
+        except InputError as error:
+            bands, remark = [""] * len(ahead), f"No bands: {error}"
         recent = records.units[:, -series.LEVEL_WEEKS :].mean(axis=1)
         monday = (series.EPOCH + timedelta(weeks=records.end_week)).isoformat()
         lines = [f"Units in the week of {monday}, the five largest of {len(ahead)} SKUs:"]
         for row in np.argsort(-ahead, kind="stable")[:5]:
             mean = f"{recent[row]:.0f} a week in the last {series.LEVEL_WEEKS}"
-            lines.append(f"{records.skus[row]}: {ahead[row]:.0f} ({mean})")
-        return lines
+            lines.append(f"{records.skus[row]}: {ahead[row]:.0f}{bands[row]} ({mean})")
+        return [*lines, remark]
+
+    def module(self, parameters: Parameters) -> nn.Module:
+        """The model, from `features` to what `forecast` reads."""
+        return LSTM.from_vector(parameters)
+
+    def features(self, units: Tensor, week: Tensor) -> Tensor:
+        """What the model reads of windows (..., 12) and the week after each (...)."""
+        return series.features(units, week)
+
+    def graph(self, graph: Graph, features: str) -> str:
+        """Model in ONNX, from `series.features`, shape (batch, 12, 4), to (batch, 1)."""
+        return _graph_lstm(graph, features)
 
 
 def forecast(output: Tensor, units: Tensor) -> Tensor:
-    """Units ahead from the LSTM's output (...) and its window (..., 12)."""
-    return torch.exp(output) * SHRINK * series.level(units)
+    """Units ahead from a model's output, one number a window, and the windows (..., 12), to shape (...)."""
+    return torch.exp(output).view(units.shape[:-1]) * SHRINK * series.level(units)
 
 
 def scaled_error(output: Tensor, windows: Windows, unit: Tensor) -> Tensor:
@@ -132,6 +157,24 @@ def error_unit(records: Series) -> Tensor:
     """The unit of each series' errors, shape (s,), from its training weeks alone."""
     mean = records.units[:, : -series.TEST_WEEKS].mean(axis=1)
     return torch.tensor(ERROR_UNIT * np.sqrt(mean + 1.0), dtype=torch.float64)
+
+
+def _bands(records: Series, ahead: Units, past: Units) -> tuple[list[str], str]:
+    """Each forecast's band, and what such bands held lately, in words; InputError if the past is too short.
+
+    ahead: shape (s,). past: forecasts of the weeks of `last_windows`, shape (s, n).
+    """
+    windows = series.last_windows(records, intervals.PAST_WEEKS)
+    scores = intervals.scores(past, windows.target.numpy(), windows.units.numpy())
+    held = [intervals.rolling_coverage(scores, coverage) for coverage in COVERAGES]
+    tails = intervals.calibrate(scores[:, -intervals.CALIBRATION_WEEKS :], COVERAGES[0])
+    low, high = intervals.band(ahead, records.units[:, -lstm.STEPS :], tails)
+    bands = [f", {lower:.0f} to {upper:.0f}" for lower, upper in zip(low, high, strict=True)]
+    counted = ", ".join(
+        f"those of {coverage:.0%} held {share:.0%}" for coverage, share in zip(COVERAGES, held, strict=True)
+    )
+    remark = f"Bands should hold {COVERAGES[0]:.0%}. In the last {intervals.COUNTED_WEEKS} weeks {counted}."
+    return bands, remark
 
 
 def _wape(ahead: Tensor, target: Tensor) -> float:

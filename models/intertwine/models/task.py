@@ -114,7 +114,10 @@ class Task(Protocol[Records]):
         ...
 
     def inputs(self, records: Records) -> Arrays:
-        """Inputs of the exported model for a participant's records, in the order of the records."""
+        """Inputs of the exported model for a participant's records: one row each, in their order.
+
+        Further rows may follow, if `describe` needs what the model says of them.
+        """
         ...
 
     def reference(self, parameters: Parameters, inputs: Arrays) -> Arrays:
