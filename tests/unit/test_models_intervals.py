@@ -24,11 +24,12 @@ def test_too_few_errors_make_no_band(count: int, coverage: float, least: int) ->
 
 
 def test_a_band_follows_the_spread_and_stops_at_zero() -> None:
-    steady, wild = np.full(12, 7.0), np.array([0.0, 20.0] * 6)
+    """Spreads of sqrt((0 + 1) (8 + 1)) and sqrt((10 + 1) (10 + 1))."""
+    steady, wild = np.full(12, 8.0), np.array([0.0, 20.0] * 6)
     windows = np.stack([steady, wild])
-    low, high = intervals.band(np.array([7.0, 10.0]), windows, Tails(low=2.0, high=3.0))
-    assert low.tolist() == [5.0, 0.0]
-    assert high.tolist() == [10.0, 43.0]
+    low, high = intervals.band(np.array([8.0, 10.0]), windows, Tails(low=2.0, high=3.0))
+    assert low == pytest.approx([2.0, 0.0])
+    assert high == pytest.approx([17.0, 43.0])
 
 
 def test_scores_invert_bands() -> None:
