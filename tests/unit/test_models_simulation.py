@@ -111,9 +111,10 @@ def test_a_recipe_for_an_epsilon_keeps_the_clipping_and_makes_a_plan(name: str, 
         assert real == pytest.approx(70_000 / 75, rel=1e-3)
 
 
-def test_an_epsilon_that_no_plan_has_is_refused() -> None:
-    with pytest.raises(InputError, match="No plan"):
-        for_epsilon(task("recommendation"), RECIPES["recommendation"], 0.01)
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan"), 0.01])
+def test_an_epsilon_that_no_plan_has_is_refused(epsilon: float) -> None:
+    with pytest.raises(InputError, match="No plan" if epsilon > 0 else "must be positive"):
+        for_epsilon(task("recommendation"), RECIPES["recommendation"], epsilon)
 
 
 @pytest.fixture

@@ -13,20 +13,21 @@ import onnxruntime
 import pytest
 
 from deploy.demo.data import write_participant_files
+from intertwine.models import exact_sums, simulation
 from intertwine.models.baskets import Baskets, candidates
 from intertwine.models.recipes import RECIPES, recipe
 from intertwine.models.registry import TASKS, task
 from intertwine.models.risk import CONSTANT, ROW_BOUND, auc
-from intertwine.models.task import Clipping, DataBoundTask, ReleaseTask
+from intertwine.models.simulation import Participants
+from intertwine.models.task import Clipping, DataBoundTask, Parameters, ReleaseTask
 from intertwine.protocols.accounting import Assurance, guarantee
-from intertwine.protocols.aggregation import ServerOptimizer, parameters_to_bytes
+from intertwine.protocols.aggregation import parameters_to_bytes
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.errors import InputError
-from intertwine.protocols.mechanism import GlmMechanism, ReleaseMechanism, StatisticsMechanism
+from intertwine.protocols.mechanism import ReleaseMechanism, StatisticsMechanism
 from intertwine.protocols.model_file import expected_model, model_metadata
 from intertwine.protocols.plan import Plan
-from intertwine.protocols.round import model_digest
-from intertwine.zk import glm, statistics
+from intertwine.zk import glm
 from intertwine.zk.dataset import Shape, commit_dataset
 
 PARTICIPANTS = {
@@ -52,25 +53,9 @@ def records(files: dict[str, dict[str, Path]]) -> Any:
     return cache(lambda name, participant: task(name).load(files[participant][name]))
 
 
-def plan_of(name: str, **choices: Any) -> Plan:
-    """The plan that the recipe makes, with some fields chosen differently."""
-    definition, members = task(name), PARTICIPANTS[name]
-    fields = {
-        "version": "intertwine/plan/v3",
-        "deployment": "00" * 32,
-        "run": name,
-        "task": name,
-        "model": model_digest(name, definition.dimension, definition.version),
-        "dimension": definition.dimension,
-        "adjacency": "zero-out",
-        "beacon": "M1",
-        "participants": members,
-        "quorum": len(members),
-        "deadline_s": 60,
-        "initial": "00" * 32,
-        "template": "00" * 32,
-    }
-    return Plan.parse(fields | recipe(name).choices() | choices)
+def plan_of(name: str) -> Plan:
+    """The plan that the recipe makes."""
+    return simulation.plan_of(task(name), recipe(name), len(PARTICIPANTS[name]))
 
 
 def clipping(plan: Plan) -> Clipping:
@@ -78,43 +63,10 @@ def clipping(plan: Plan) -> Clipping:
     return Clipping(float(plan.record_norm), plan.record_bound, plan.mechanism.update_bound)
 
 
-def exact_update(plan: Plan, held: Any, parameters: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """What a participant would release without noise."""
-    definition, mechanism = task(plan.task), plan.mechanism
-    if isinstance(definition, ReleaseTask):
-        update = definition.update(parameters, held, clipping(plan))
-        assert np.linalg.norm(update) < 0.9 * clipping(plan).update_bound
-        return update
-    features, labels = definition.dataset(held)
-    if isinstance(mechanism, GlmMechanism):
-        return features.T @ residuals(mechanism, float(plan.record_norm), features, labels, parameters)
-    return features.sum(axis=0) if mechanism.weights == "one" else features.T @ labels
-
-
-def residuals(
-    mechanism: GlmMechanism, norm: float, features: Any, labels: Any, parameters: Any
-) -> np.ndarray[Any, Any]:
-    """The negative residuals of zk/GLM.md for a logistic link, with floats where it has decimals."""
-    longest = np.linalg.norm(parameters) * mechanism.row_bound
-    exponent = min(64, int(np.floor(np.log2((2.0**32 - 1) / longest) - 1e-6)))
-    margins = features @ np.rint(parameters * 2.0**exponent).astype(np.int64)
-    middles = 2 * (margins // 2**22) + 1
-    argument = middles * 2.0**21 * norm / (mechanism.row_bound * 2.0**exponent)
-    scores = np.rint(mechanism.residual_bound / (1.0 + np.exp(-argument))).astype(np.int64)
-    return mechanism.residual_bound * labels - scores
-
-
-def run(plan: Plan, participants: list[Any], seed: int) -> np.ndarray[Any, Any]:
-    """The published parameters of a whole run, with Gaussian noise."""
-    rng = np.random.default_rng(seed)
-    optimizer = ServerOptimizer(plan, task(plan.task).initial_parameters())
-    for _ in range(plan.rounds):
-        total = np.zeros(plan.dimension, dtype=np.int64)
-        for held in participants:
-            noise = np.rint(rng.normal(0, plan.sigma, plan.dimension)).astype(np.int64)
-            total += exact_update(plan, held, optimizer.parameters) + noise
-        optimizer.step(total)
-    return optimizer.published()
+def run(name: str, participants: list[Any], **changes: Any) -> Parameters:
+    """The published parameters of a run of the recipe with some fields chosen differently."""
+    chosen = replace(recipe(name), **changes)
+    return Participants(task(name), participants).simulate(chosen, seed=1).parameters
 
 
 def test_every_participant_gets_the_tasks_of_its_role(files: dict[str, dict[str, Path]]) -> None:
@@ -231,8 +183,11 @@ def test_an_update_is_the_same_again_and_meets_a_binding_bound(records: Any) -> 
 def test_a_forecast_run_beats_where_it_began_and_the_median(records: Any) -> None:
     definition = task("forecast")
     participants = [records("forecast", who) for who in PARTICIPANTS["forecast"]]
-    parameters = run(plan_of("forecast"), participants, seed=1)
+    parameters, limits = run("forecast", participants), clipping(plan_of("forecast"))
     for held in participants:
+        for reached in (definition.initial_parameters(), parameters):
+            update = definition.update(reached, held, limits)
+            assert np.linalg.norm(update) < 0.9 * limits.update_bound
         before = definition.evaluate(definition.initial_parameters(), held)
         after = definition.evaluate(parameters, held)
         assert after.loss < before.loss
@@ -243,7 +198,7 @@ def test_a_forecast_run_beats_where_it_began_and_the_median(records: Any) -> Non
 def test_a_recommendation_run_improves_the_shared_part(records: Any) -> None:
     definition = task("recommendation")
     participants = [records("recommendation", who) for who in PARTICIPANTS["recommendation"]]
-    parameters = run(plan_of("recommendation"), participants, seed=1)
+    parameters = run("recommendation", participants)
     for held in participants:
         before = definition.evaluate(definition.initial_parameters(), held)
         after = definition.evaluate(parameters, held)
@@ -254,7 +209,7 @@ def test_a_recommendation_run_improves_the_shared_part(records: Any) -> None:
 def test_the_blend_of_shared_and_local_scores_beats_local_scores_alone(records: Any) -> None:
     definition = task("recommendation")
     participants = [records("recommendation", who) for who in PARTICIPANTS["recommendation"]]
-    parameters = run(plan_of("recommendation"), participants, seed=1)
+    parameters = run("recommendation", participants)
     for held in participants:
         inputs = definition.inputs(replace(held, full=held.training))
         blend = definition.reference(parameters, inputs)["scores"]
@@ -273,7 +228,7 @@ def hit_rate(held: Baskets, scores: np.ndarray[Any, Any]) -> float:
 def test_a_risk_run_beats_the_cvss_score(records: Any) -> None:
     definition = task("risk")
     participants = [records("risk", who) for who in PARTICIPANTS["risk"]]
-    parameters = run(plan_of("risk"), participants, seed=1)
+    parameters = run("risk", participants)
     for held in participants:
         before = definition.evaluate(definition.initial_parameters(), held)
         after = definition.evaluate(parameters, held)
@@ -293,9 +248,8 @@ def test_the_proven_statements_compute_what_these_runs_train_with(records: Any) 
     parameters = definition.initial_parameters() + np.random.default_rng(3).normal(0, 1, 57)
     weights, exponent = glm.quantise_weights(parameters, shape, model)
     step = glm.exact_step(opening, model, weights, exponent, None, bytes(32), bytes(32))
-    ours = residuals(plan.mechanism, 1.0, features, labels, parameters)
-    assert (step == features.T @ ours).all()
-    assert (statistics.exact_sum(opening, "sum", "label") == features.T @ labels).all()
+    ours = exact_sums.glm_step(plan.mechanism, plan.record_norm, parameters, features, labels)
+    assert (step == ours).all()
 
 
 def test_the_class_sum_of_the_same_records_does_about_as_well(records: Any) -> None:
@@ -303,16 +257,16 @@ def test_the_class_sum_of_the_same_records_does_about_as_well(records: Any) -> N
     mechanism = StatisticsMechanism(
         moment="sum", weights="label", label="binary", entries="integer", row_bound=ROW_BOUND
     )
-    class_sum = {
-        "mechanism": mechanism.model_dump(mode="json"),
+    class_sum: dict[str, Any] = {
+        "mechanism": mechanism,
         "record_bound": mechanism.record_bound(),
         "rounds": 1,
         "sigma": 100,
         "learning_rate": "1000",
         "momentum": "0",
     }
-    by_sum = run(plan_of("risk", **class_sum), participants, seed=1)
-    by_steps = run(plan_of("risk"), participants, seed=1)
+    by_sum = run("risk", participants, **class_sum)
+    by_steps = run("risk", participants)
     for held in participants:
         one, other = (task("risk").evaluate(parameters, held) for parameters in (by_sum, by_steps))
         assert abs(one.metric - other.metric) < 0.03

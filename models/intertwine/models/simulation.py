@@ -192,6 +192,8 @@ def for_epsilon(task: Task[Records], recipe: Recipe, epsilon: float) -> Recipe:
     has, or else the largest. A statistic's bound is that of the enrolled records and stays: its epsilon is
     the nearest one below. InputError if no plan is that private.
     """
+    if not epsilon > 0:
+        raise InputError(f"epsilon is {epsilon}; it must be positive.", "Choose one between 0.1 and 10.")
     found = None
     for sigma in SIGMAS:
         chosen = replace(recipe, sigma=sigma)
