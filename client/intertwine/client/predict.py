@@ -8,8 +8,10 @@ import onnxruntime
 
 from intertwine.client.control import pinned, request
 from intertwine.client.home import Home
+from intertwine.models.explanation import ExplainedTask
 from intertwine.models.registry import task as find_task
-from intertwine.models.task import Task
+from intertwine.models.task import Parameters, Task
+from intertwine.protocols.aggregation import parameters_from_bytes
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import Publication
 from intertwine.protocols.errors import InputError, VerificationError
@@ -42,7 +44,10 @@ def predict(home: Home, task: str) -> Prediction:
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     outputs = dict(zip(names, session.run(names, definition.inputs(records)), strict=True))
-    return Prediction(task, publication, model, definition.describe(records, outputs))
+    lines = definition.describe(records, outputs)
+    if isinstance(definition, ExplainedTask):
+        lines += definition.explain(_parameters(model, definition), records)
+    return Prediction(task, publication, model, lines)
 
 
 def fetch_model(home: Home, definition: Task[Any]) -> tuple[Publication, Path]:
@@ -67,6 +72,13 @@ def fetch_model(home: Home, definition: Task[Any]) -> tuple[Publication, Path]:
         _check_model(data, publication, definition)
         write_atomic(path, data)
     return publication, path
+
+
+def _parameters(model: Path, definition: Task[Any]) -> Parameters:
+    """The parameters within a checked model."""
+    data = read_bounded(model, MAX_MODEL_BYTES)
+    parameters, _ = split_model(data, definition.template(), definition.dimension)
+    return parameters_from_bytes(parameters, definition.dimension)
 
 
 def _check_model(data: bytes, publication: Publication, definition: Task[Any]) -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from intertwine.models import calibration, vulnerability
 from intertwine.models import clipping as clip
-from intertwine.models import vulnerability
+from intertwine.models.explanation import Explanation, split_log_odds
 from intertwine.models.onnx_graph import Graph
 from intertwine.models.task import Arrays, Evaluation, Features, Labels, ModelCard, Parameters
 from intertwine.models.vulnerability import Vulnerabilities
@@ -116,8 +117,27 @@ class RiskTask:
         risk = outputs["risk"].astype(np.float64)
         return [
             f"{records.ids[row]}: risk {risk[row]:.3f} (CVSS {records.score[row]:.1f})"
-            for row in np.argsort(-risk, kind="stable")[:5]
+            for row in _riskiest(risk)
         ]
+
+    def explanation(self, parameters: Parameters, features: NDArray[np.float64]) -> Explanation:
+        """What the log odds of some rows are made of. features: shape (n, 56)."""
+        return split_log_odds(features, self._whitening, *_logistic(parameters))
+
+    def explain(self, parameters: Parameters, records: Vulnerabilities) -> list[str]:
+        """The five riskiest rows: what their log odds are made of, and the probability calibrated here."""
+        explained = self.explanation(parameters, records.features)
+        odds, test = explained.log_odds, records.test
+        fitted = calibration.fit(odds[test], records.exploited[test])
+        lines = []
+        for row in _riskiest(odds):
+            own = f"; calibrated on own records {fitted.probability(odds[row]):.3f}" if fitted else ""
+            lines.append(f"{records.ids[row]}: {explained.line(row)}{own}")
+        return lines
+
+
+def _riskiest(score: NDArray[np.float64]) -> list[int]:
+    return [int(row) for row in np.argsort(-score, kind="stable")[:5]]
 
 
 def _logistic(parameters: Parameters) -> tuple[NDArray[np.float64], float]:
