@@ -1,5 +1,6 @@
 """The forecaster's control, and what forecasts say of themselves, on the demo's data."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -160,3 +161,29 @@ def test_too_short_a_past_gives_forecasts_without_bands(
 def test_a_file_of_the_shortest_length_is_described(tmp_path: Path, shops: list[Series]) -> None:
     short = replace(shops[0], units=shops[0].units[:, : series.MIN_WEEKS])
     assert "No bands: 13 weeks" in described(short, CONTROL.initial_parameters())[-1]
+
+
+def test_the_documented_comparison_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page's own code, on the first 30 series of each shop."""
+
+    def fewer(_root: Path) -> dict[str, dict[str, Path]]:
+        files = write_participant_files(tmp_path)
+        for held in files.values():
+            if "forecast" in held:
+                lines = held["forecast"].read_text().splitlines(keepends=True)
+                held["forecast"].write_text("".join(lines[: 1 + 30 * 105]))
+        return files
+
+    monkeypatch.setattr("deploy.demo.data.write_participant_files", fewer)
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "judge-forecasts.md"
+    (code,) = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    exec(compile(code, str(page), "exec"), {})  # noqa: S102
+    header, *rows = capsys.readouterr().out.splitlines()
+    (shown,) = re.findall(r"^```text\n(forecaster .*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert header == shown.splitlines()[0]
+    names = ["median8", "seasonal naive", "forecast", "forecast-control"]
+    for name, row, example in zip(names, rows, shown.splitlines()[1:], strict=True):
+        assert row.startswith(f"{name}  ")
+        assert example.startswith(f"{name}  ")
