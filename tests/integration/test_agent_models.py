@@ -115,7 +115,9 @@ def test_a_published_model_predicts_on_own_records(agent: AgentHome, federation:
     logged = [decode_entry(entry) for entry in federation.store.entries()]
     assert prediction.publication == next(entry for entry in logged if isinstance(entry, Publication))
     assert prediction.model.read_bytes() == federation.store.blob(prediction.publication.onnx)
-    assert prediction.lines
+    shown, explained = prediction.lines[:5], prediction.lines[5:]
+    assert [line.split(":")[0] for line in shown] == [line.split(":")[0] for line in explained]
+    assert all("log odds" in line for line in explained)
 
 
 def test_an_altered_model_file_is_not_kept(agent: AgentHome, federation: MemoryFederation) -> None:

@@ -57,3 +57,8 @@ def test_a_fault_leaves_nothing_behind(command: list[str], tmp_path: Path) -> No
 def test_a_source_of_vulnerabilities_is_needed(command: list[str]) -> None:
     result = CliRunner().invoke(data, command[:6])
     assert "no source of vulnerabilities" in str(result.exception)
+
+
+def test_a_vendor_needs_a_name(command: list[str]) -> None:
+    result = CliRunner().invoke(data, [*command, "--vendor", " - "])
+    assert "--vendor has neither letters nor digits" in str(result.exception)

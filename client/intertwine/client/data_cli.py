@@ -44,6 +44,10 @@ def risk(
         raise InputError("There is no source of vulnerabilities.", "Give --cve or --nvd at least once.")
     sources = Sources(kev, tuple(cve or ()), tuple(nvd or ()), epss)
     vendors = frozenset(vendor_name(name) for name in vendor or ())
+    if "" in vendors:
+        raise InputError(
+            "A --vendor has neither letters nor digits.", "Give a vendor's name, or leave it out."
+        )
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         bar = bars.add_task("reading")
