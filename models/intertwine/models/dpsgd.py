@@ -68,8 +68,8 @@ def update(
     for start in range(0, records, speed.batch):
         part = batch(slice(start, min(start + speed.batch, records)))
         for gradients in record_gradients(module, part, rows):
-            vectors = np.negative(gradients.numpy(), dtype=np.float64)
-            total += clip.quantized_sum(vectors, clipping.record_norm, clipping.record_bound)
+            vectors = gradients.double().numpy()
+            total -= clip.quantized_sum(vectors, clipping.record_norm, clipping.record_bound)
     return clip.project(total, clipping.update_bound)
 
 
