@@ -25,9 +25,9 @@ from intertwine.models import clipping, dpsgd, lstm
 from intertwine.models.dpsgd import Batch, Loss, Speed
 from intertwine.models.task import Clipping
 
-BATCHES = (128, 512, 2048)
+BATCHES = (256, 512, 2048)
 COLUMNS = 57
-RUN_S = 0.4
+RUN_S = 1.0
 """Seconds that each path is measured at each batch."""
 LIMITS = Clipping(0.15, 75, 2**20)
 
