@@ -34,7 +34,7 @@ LOG = {
     "beacon_wrong_checkpoint": "test_beacon_wrong_checkpoint",
     "nonce_not_precommitted": "test_nonce_not_precommitted",
     "copied_commitment": "test_copied_commitment",
-    "release_missing": "test_release_hidden_with_its_outcome",
+    "release_missing": "test_release_hidden",
     "amplified_without_lot": "test_amplified_without_lot",
     "half_integer_order": "test_half_integer_order",
     "invalid_release_not_counted": "test_invalid_release_not_counted",
