@@ -16,7 +16,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from opacus import GradSampleModule
 from torch import Tensor, nn
 
 from intertwine.models import clipping as clip
@@ -97,6 +96,8 @@ def opacus_gradients(module: nn.Module, features: Tensor, loss: Loss, rows: int)
 
     InputError if a part of the module has buffers: batch normalisation mixes the records of a batch.
     """
+    from opacus import GradSampleModule  # noqa: PLC0415 — takes two seconds, and sets up the process's logging
+
     try:
         hooked = GradSampleModule(module, loss_reduction="sum")
     except NotImplementedError as error:
