@@ -1,5 +1,7 @@
 """DP-SGD: every path gives the gradients of torch.func and of Opacus, and no record counts for too much."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -175,3 +177,10 @@ def test_no_loss_moves_an_update_by_more_than_the_bound(size: float) -> None:
     )
     assert int(update @ update) <= 75**2
     assert update.any() == (1e-9 < size < 1e200)
+
+
+def test_opacus_is_loaded_only_where_it_is_used() -> None:
+    """Loading it configures logging, and takes longer than an agent's start."""
+    script = "import sys, intertwine.client.run, intertwine.models.forecast; print('opacus' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
