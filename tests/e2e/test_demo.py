@@ -25,8 +25,6 @@ def start(output: Path) -> "subprocess.Popen[str]":
     dry_run = ["make", "--no-print-directory", "-n", "demo"]
     recipe = subprocess.run(dry_run, cwd=ROOT, capture_output=True, text=True, check=True)
     _interpreter, *arguments = recipe.stdout.splitlines()[-1].split()
-    # A shell that runs the tests in the background has SIGINT ignored, and children inherit that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, *arguments, "--output", str(output)],
         cwd=ROOT,
