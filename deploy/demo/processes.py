@@ -98,7 +98,7 @@ class Daemons:
         """Where a process's output goes."""
         return self._logs / f"{name}.log"
 
-    def wait_for(self, name: str, text: str, timeout_s: float = 90.0) -> None:
+    def wait_for(self, name: str, text: str, timeout_s: float = 180.0) -> None:
         """Wait until a process has printed `text`; FederationError if it ends first or takes too long."""
         deadline = time.monotonic() + timeout_s
         while text not in self.log(name).read_text(errors="replace"):
