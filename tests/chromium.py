@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-_OPTIONS = (
+OPTIONS = (
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -21,8 +21,6 @@ _OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--hide-scrollbars",
-    "--remote-debugging-pipe",
 )
 _TIMEOUT_S = 60
 
@@ -40,7 +38,7 @@ class Chromium:
         self._in, write = os.pipe()
         # The shell moves the two ends to where the browser looks for them.
         command = f'exec "$@" 3<&{read} 4>&{write}'
-        options = (*_OPTIONS, f"--user-data-dir={profile}")
+        options = (*OPTIONS, "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={profile}")
         self._process = subprocess.Popen(
             ["bash", "-c", command, "bash", path, *options],
             pass_fds=(read, write),

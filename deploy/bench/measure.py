@@ -125,7 +125,7 @@ def _together(case: Case, budget: float, cache: Path, report: Report) -> Row:
     report("verifying them together", 0.0)
 
     def verify() -> None:
-        claims = [(one.instance(), proof) for one, proof in zip(chosen, proofs, strict=True)]
+        claims = [(one.instance, proof) for one, proof in zip(chosen, proofs, strict=True)]
         if any(verify_all(claims)):
             raise RuntimeError(f"a proof is not valid; remove {cache} and run again")
 

@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from deploy.demo import page
+from tests import chromium
 
 NAMES = ("harbour-retail", "studio-lumen", "redoubt-security")
 HOSTILE = "<script>alert('x')</script>\"&"
@@ -36,17 +36,6 @@ FREE_TEXTS = (
     "d" * 64,
 )
 VOID = {"meta", "link", "br", "hr", "img", "input"}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM_OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 @dataclass
@@ -398,9 +387,9 @@ def test_a_failed_audit_and_a_run_without_rejections_read_as_such(report: dict[s
 
 @pytest.fixture
 def browser() -> str:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    found = chromium.program()
     if found is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+        pytest.skip(f"none of {', '.join(chromium.PROGRAMS)} is installed")
     return found
 
 
@@ -409,7 +398,7 @@ def test_a_real_browser_shows_the_whole_story(report: dict[str, Any], browser: s
     file.write_text(page.render(report), encoding="utf-8")
     command = [
         browser,
-        *CHROMIUM_OPTIONS,
+        *chromium.OPTIONS,
         f"--user-data-dir={tmp_path / 'profile'}",
         "--dump-dom",
         file.as_uri(),

@@ -173,19 +173,7 @@ def _answers(path: Path) -> list[Answer]:
     history = History(bundle.manifest.origin, bundle.manifest.log_key, tree.root, bundle.blob)
     for index, data in enumerate(bundle.entries()):
         history.add(index, decode_entry(data))
-    return [
-        Answer(
-            record.plan,
-            record.commit,
-            record.beacon,
-            record.release,
-            bundle.blob(record.release.body.update),
-            bundle.blob(record.release.body.proof),
-            bundle.blob(record.commit.body.parameters),
-            record.chain,
-        )
-        for record in history.releases()
-    ]
+    return [record.answer(bundle.blob) for record in history.releases()]
 
 
 def _log_proofs(tree: Tree, root: bytes, report: Report) -> Row:

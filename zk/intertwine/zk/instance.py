@@ -104,10 +104,10 @@ class Instance:
         return verifier.proof_size(self.circuit)
 
 
-def verify_all(claims: Sequence[tuple[Instance, bytes]]) -> list[VerificationError | None]:
+def verify_all(claims: Sequence[tuple[Callable[[], Instance], bytes]]) -> list[VerificationError | None]:
     """Verify many proofs together: what is wrong with each, None for those that are valid.
 
-    One pairing check serves all that have passed every other check (error below 2^-127); only if it fails is
+    A claim is how to make the instance, which may fail as a check does, and the proof. One pairing check serves all that have passed every other check (error below 2^-127); only if it fails is
     each checked by itself.
     """
     reference = reference_string.load()
@@ -124,10 +124,10 @@ def verify_all(claims: Sequence[tuple[Instance, bytes]]) -> list[VerificationErr
     return verdicts
 
 
-def _prepared(claim: tuple[Instance, bytes]) -> Pairing | VerificationError:
+def _prepared(claim: tuple[Callable[[], Instance], bytes]) -> Pairing | VerificationError:
     instance, proof = claim
     try:
-        return instance.prepare(proof)
+        return instance().prepare(proof)
     except VerificationError as error:
         return error
 

@@ -20,6 +20,7 @@ parameter vector, dataset, commit and beacon for all of them alike. The checks o
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -31,14 +32,14 @@ from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.mechanism import DataBound, GlmMechanism, ReleaseMechanism, StatisticsMechanism
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, Signed, StatementContext
-from intertwine.zk import glm, statistics
-from intertwine.zk import release as release_statement
+from intertwine.zk import glm
 from intertwine.zk.dataset import Shape
 from intertwine.zk.dataset_proof import Chain, check_point
 from intertwine.zk.domain import DATA_ROWS
 from intertwine.zk.glm import GlmStatement
 from intertwine.zk.instance import Instance, verify_all
 from intertwine.zk.noise import noise_pages
+from intertwine.zk.proof_file import instance_of
 from intertwine.zk.release import Commitments, ReleaseStatement
 from intertwine.zk.statistics import StatisticsStatement
 
@@ -157,16 +158,7 @@ def verify_release(
 
 def verify_releases(answers: Sequence[Answer]) -> list[VerificationError | None]:
     """`verify_release` of many, at less cost: what is wrong with each, None for those that are valid."""
-    results: list[VerificationError | None] = [None] * len(answers)
-    claims: dict[int, tuple[Instance, bytes]] = {}
-    for index, answer in enumerate(answers):
-        try:
-            claims[index] = _instance(answer), answer.proof
-        except VerificationError as error:
-            results[index] = error
-    for index, result in zip(claims, verify_all(list(claims.values())), strict=True):
-        results[index] = result
-    return results
+    return verify_all([(partial(_instance, answer), answer.proof) for answer in answers])
 
 
 def check_references(commit: Signed[Commit], beacon: bytes, release: Signed[Release]) -> None:
@@ -204,13 +196,7 @@ def statement_of(answer: Answer) -> Statement:
 
 
 def _instance(answer: Answer) -> Instance:
-    match statement_of(answer):
-        case ReleaseStatement() as statement:
-            return release_statement.instance_of(statement)
-        case StatisticsStatement() as statement:
-            return statistics.instance_of(statement)
-        case GlmStatement() as statement:
-            return glm.instance_of(statement)
+    return instance_of(statement_of(answer))
 
 
 def _dataset_of(plan: Plan, mechanism: DataBound, commit: Commit, chain: Chain | None) -> Chain:

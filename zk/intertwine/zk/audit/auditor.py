@@ -22,7 +22,7 @@ from intertwine.zk.audit.replay import replay
 from intertwine.zk.audit.report import Report
 from intertwine.zk.audit.verdict import CHECKS, Check, CheckResult, Counts, Status, Verdict
 from intertwine.zk.privacy import ALL_TASKS, Account, PrivacyRow
-from intertwine.zk.round_proof import Answer, check_references
+from intertwine.zk.round_proof import check_references
 
 Progress = Callable[[int, int], None]
 
@@ -78,6 +78,8 @@ class _Audit:
         self._cosigners: tuple[Cosigner, ...] = ()
         self._chronicle = Chronicle()
         self._retraced_whole = False
+        self._records: list[ReleaseRecord] = []
+        self._scoped: list[ReleaseRecord] = []  # those whose proofs the bundle holds
         self._modes: set[str] = set()
         self._named: dict[str, int] = {}  # blobs, by digest, and the first entry in scope that names each
         self._account = Account()
@@ -263,6 +265,8 @@ class _Audit:
             if run_of(entry) in (None, *self._runs):
                 self._named.update({digest: self._named.get(digest, index) for digest in blobs_of(entry)})
         self._history.finish()
+        self._records = self._history.releases()
+        self._scoped = [record for record in self._records if record.plan.run in self._runs]
         self._retraced_whole = True
 
     @property
@@ -294,18 +298,14 @@ class _Audit:
 
     def _releases(self) -> str:
         detail = self._retraced("release")
-        for record in self._history.releases():
+        for record in self._records:
             with blaming(record.index):
                 self._check_references(record)
-        for record in self._scoped():
+        for record in self._scoped:
             with blaming(record.index):
                 self._bundle.blob(record.release.body.update)
                 self._bundle.blob(record.release.body.proof)
         return detail
-
-    def _scoped(self) -> list[ReleaseRecord]:
-        """The releases whose proofs the bundle holds."""
-        return [record for record in self._history.releases() if record.plan.run in self._runs]
 
     def _check_references(self, record: ReleaseRecord) -> None:
         """A release for another commit or beacon is the participant's fault, if it was rejected as such."""
@@ -320,10 +320,10 @@ class _Audit:
     def _proofs(self) -> str:
         findings: list[Finding] = []
         total = self._proofs_in_all()
-        records = self._scoped()
+        records = self._scoped
         done = total - len(records)
         batches = list(self._batches(records))
-        claims = ([release_claim(self._answer(record)) for record in batch] for batch in batches)
+        claims = (list(map(self._claim, batch)) for batch in batches)
         for batch, verdicts in zip(batches, self._checker.check(total, claims), strict=True):
             for record, failed in zip(batch, verdicts, strict=True):
                 findings += self._judge(record, failed)
@@ -350,7 +350,7 @@ class _Audit:
 
     def _proofs_in_all(self) -> int:
         pages = sum(len(record.signed.body.pages) for record in self._history.datasets)
-        return pages + len(self._scoped())
+        return pages + len(self._scoped)
 
     def _batches(self, records: Sequence[ReleaseRecord]) -> Iterator[list[ReleaseRecord]]:
         """As many at a time as have some 2^17 coordinates and records together, or as the checker takes."""
@@ -365,22 +365,9 @@ class _Audit:
         if batch:
             yield batch
 
-    def _answer(self, record: ReleaseRecord) -> Answer:
-        body = record.release.body
+    def _claim(self, record: ReleaseRecord) -> Claim:
         with blaming(record.index):
-            update, proof, parameters = map(
-                self._bundle.blob, (body.update, body.proof, record.commit.body.parameters)
-            )
-        return Answer(
-            record.plan,
-            record.commit,
-            record.beacon,
-            record.release,
-            update,
-            proof,
-            parameters,
-            record.chain,
-        )
+            return release_claim(record.answer(self._bundle.blob))
 
     def _aggregates(self) -> str:
         detail = self._retraced("aggregate")
@@ -414,9 +401,10 @@ class _Audit:
             raise FindingError(Finding(None, f"no entry names blob {min(strangers)}"))
 
     def _accounts(self) -> str:
-        records = self._history.releases()
-        scoped = {record.index for record in self._scoped()}
-        taken = {record.index for record in records if record.index not in scoped and not record.rejected_as}
+        scoped = {record.index for record in self._scoped}
+        taken = {
+            record.index for record in self._records if record.index not in scoped and not record.rejected_as
+        }
         rows = self._account.rows(self._proven, taken)
         self._privacy = tuple(rows)
         counted = _counted(rows)

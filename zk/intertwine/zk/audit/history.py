@@ -41,7 +41,7 @@ from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, d
 from intertwine.zk.audit.finding import Finding
 from intertwine.zk.audit.membership import Member, Membership, broken, require
 from intertwine.zk.dataset_proof import Chain, extend
-from intertwine.zk.round_proof import check_commit
+from intertwine.zk.round_proof import Answer, check_commit
 
 # Which check judges each type of entry, or of administrative act.
 _CHECKS: dict[type[Document], str] = {
@@ -141,6 +141,12 @@ class ReleaseRecord:
     beacon: bytes
     release: Signed[Release]
     rejected_as: str
+
+    def answer(self, blob: Callable[[str], bytes]) -> Answer:
+        """The release with its files, ready to be judged; blob: the bytes of a digest."""
+        body, parameters = self.release.body, self.commit.body.parameters
+        update, proof, start = map(blob, (body.update, body.proof, parameters))
+        return Answer(self.plan, self.commit, self.beacon, self.release, update, proof, start, self.chain)
 
 
 class History:

@@ -68,6 +68,7 @@ class LiveAudit:
         max_epsilon: float = math.inf,
     ) -> None:
         self._client, self._tree, self._known, self._max_epsilon = client, tree, known, max_epsilon
+        self._version = version("intertwine").encode()
         self._history = History(policy.origin, policy.log_key, lambda size: tree().root(size), self._held)
         self._commitments: dict[str, bytes] = {}  # of the dataset that is being judged
         self._parameters = ("", b"")  # the last that were fetched: a round's releases share them
@@ -253,9 +254,7 @@ class LiveAudit:
     def _key(self, index: int) -> str:
         """Names the entry at `index` and all before it, on which its verdict depends, and the verifier."""
         root = self._tree().root(index + 1)
-        return tagged_digest(
-            "intertwine/watched-proof/v1", VERSION, version("intertwine").encode(), root
-        ).hex()
+        return tagged_digest("intertwine/watched-proof/v1", VERSION, self._version, root).hex()
 
     def _conclude(self, ended: _EndedSlot, verdict: VerificationError | None) -> Iterator[Alert]:
         """Compare a release's verdict with its outcome, and count it."""

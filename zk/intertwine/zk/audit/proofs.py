@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +28,7 @@ from intertwine.protocols.round import Signed
 from intertwine.zk import independent, proof_file, reference_string
 from intertwine.zk.audit.digest_file import DigestFile
 from intertwine.zk.dataset_proof import Chain, page_statements
-from intertwine.zk.instance import VERSION, Instance, verify_all
+from intertwine.zk.instance import VERSION, verify_all
 from intertwine.zk.proof_file import Statement
 from intertwine.zk.round_proof import Answer, statement_of
 
@@ -111,6 +112,7 @@ class ProofChecker(AbstractContextManager["ProofChecker"]):
 
     def __init__(self, *, independent: bool, workers: int | None, cache: ProofCache | None) -> None:
         self.independent = independent
+        self._verifiers = VERSION.decode(), version("intertwine"), reference_string.DIGEST, str(independent)
         self._workers = len(os.sched_getaffinity(0)) if workers is None else workers
         self._cache = cache
         self._pool: ProcessPoolExecutor | None = None
@@ -185,8 +187,7 @@ class ProofChecker(AbstractContextManager["ProofChecker"]):
 
     def _key(self, claim: Claim) -> bytes:
         """Names a proof, its statement and who has verified it."""
-        verifiers = VERSION.decode(), version("intertwine"), reference_string.DIGEST, str(self.independent)
-        parts = (part.encode() for part in (*verifiers, *claim.digests))
+        parts = (part.encode() for part in (*self._verifiers, *claim.digests))
         return tagged_digest("intertwine/verified-proof/1", *parts)
 
 
@@ -195,22 +196,12 @@ _Start: TypeAlias = Callable[[list[tuple[Statement, bytes]]], Callable[[], Verdi
 
 def judge(claims: Sequence[tuple[Statement, bytes]], ask_both: bool) -> Verdicts:
     """The verdict on each statement and proof; DISAGREEMENT if both verifiers were asked and contradict."""
-    fast = _judge_together(claims)
+    together = verify_all(
+        [(partial(proof_file.instance_of, statement), proof) for statement, proof in claims]
+    )
+    fast = ["" if error is None else error.check for error in together]
     again = [_judge_again(*claim) for claim in claims] if ask_both else fast
     return [one if one == two else DISAGREEMENT for one, two in zip(fast, again, strict=True)]
-
-
-def _judge_together(claims: Sequence[tuple[Statement, bytes]]) -> Verdicts:
-    verdicts = [""] * len(claims)
-    instances: dict[int, tuple[Instance, bytes]] = {}
-    for index, (statement, proof) in enumerate(claims):
-        try:
-            instances[index] = proof_file.instance_of(statement), proof
-        except VerificationError as error:
-            verdicts[index] = error.check
-    for index, failure in zip(instances, verify_all(list(instances.values())), strict=True):
-        verdicts[index] = "" if failure is None else failure.check
-    return verdicts
 
 
 def _judge_again(statement: Statement, proof: bytes) -> str:
