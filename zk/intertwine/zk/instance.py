@@ -107,8 +107,9 @@ class Instance:
 def verify_all(claims: Sequence[tuple[Callable[[], Instance], bytes]]) -> list[VerificationError | None]:
     """Verify many proofs together: what is wrong with each, None for those that are valid.
 
-    A claim is how to make the instance, which may fail as a check does, and the proof. One pairing check serves all that have passed every other check (error below 2^-127); only if it fails is
-    each checked by itself.
+    A claim is how to make the instance, which may fail as a check does, and the proof. One pairing check
+    serves all that have passed every other check (error below 2^-127); only if it fails is each checked by
+    itself.
     """
     reference = reference_string.load()
     prepared = [_prepared(claim) for claim in claims]

@@ -401,10 +401,8 @@ class _Audit:
             raise FindingError(Finding(None, f"no entry names blob {min(strangers)}"))
 
     def _accounts(self) -> str:
-        scoped = {record.index for record in self._scoped}
-        taken = {
-            record.index for record in self._records if record.index not in scoped and not record.rejected_as
-        }
+        beyond = [record for record in self._records if record.plan.run not in self._runs]
+        taken = {record.index for record in beyond if not record.rejected_as}
         rows = self._account.rows(self._proven, taken)
         self._privacy = tuple(rows)
         counted = _counted(rows)
