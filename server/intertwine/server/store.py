@@ -142,8 +142,21 @@ class DatasetRow(_Base):
     document: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class RoundNonce(_Base):
+    """The secret that a round's beacon is drawn from, kept so that a round survives its driver."""
+
+    __tablename__ = "round_nonces"
+
+    run: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    nonce: Mapped[str]
+
+
 class Run(_Base):
-    """A launched run. state: launched, running, finished, failed or stopped."""
+    """A launched run. state: launched, running, finished, failed or stopped.
+
+    driver: counts the processes that have driven it; only the latest may change anything.
+    """
 
     __tablename__ = "runs"
 
@@ -155,6 +168,7 @@ class Run(_Base):
     detail: Mapped[str] = mapped_column(default="")
     finished_rounds: Mapped[int] = mapped_column(default=0)
     flower_run: Mapped[str] = mapped_column(default="")
+    driver: Mapped[int] = mapped_column(default=0)
 
     @property
     def ended(self) -> bool:
