@@ -218,6 +218,24 @@ def decode_entry(data: bytes) -> Entry:
     return entry
 
 
+def run_of(entry: Entry) -> str:
+    """The run that an entry is about; empty if it is about none."""
+    match entry:
+        case PlanEntry():
+            return entry.plan.body.run
+        case CommitEntry():
+            return entry.commit.body.slot.round.run
+        case ReleaseEntry():
+            return entry.release.body.slot.round.run
+        case Outcome():
+            return entry.slot.round.run
+        case RoundOpened() | BeaconEntry() | ModelEntry() | Publication() | Failure():
+            return entry.round.run
+        case Act(act=RunStopped(run=run)):
+            return run
+    return ""
+
+
 def blobs_of(entry: Entry) -> list[str]:
     """Digests of the files that an entry names: vectors, commitments, proofs, templates, models."""
     if isinstance(entry, DatasetEntry):

@@ -19,7 +19,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from intertwine.protocols.bundle import MAX_BLOB_BYTES
 from intertwine.protocols.checkpoint import Checkpoint, log_verifier, sign_checkpoint
 from intertwine.protocols.encoding import sha256
-from intertwine.protocols.entries import Act, Entry, LogCreated, Publication, blobs_of, decode_entry
+from intertwine.protocols.entries import Act, Entry, LogCreated, Publication, blobs_of, decode_entry, run_of
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.files import read_bounded, write_atomic
 from intertwine.protocols.merkle import Tree, leaf_hash
@@ -36,13 +36,14 @@ class _Base(DeclarativeBase):
 
 
 class LogRow(_Base):
-    """One log entry; `position` counts from 0."""
+    """One log entry; `position` counts from 0. run: the run that it is about, if any."""
 
     __tablename__ = "entries"
 
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     data: Mapped[bytes] = mapped_column(LargeBinary)
     leaf: Mapped[bytes] = mapped_column(LargeBinary)
+    run: Mapped[str] = mapped_column(index=True)
 
 
 class NamedBlob(_Base):
@@ -155,7 +156,8 @@ class RoundNonce(_Base):
 class Run(_Base):
     """A launched run. state: launched, running, finished, failed or stopped.
 
-    driver: counts the processes that have driven it; only the latest may change anything.
+    flower_run: Flower's id of the latest process that was started to drive it; driver: of the latest that
+    has begun to.
     """
 
     __tablename__ = "runs"
@@ -168,7 +170,7 @@ class Run(_Base):
     detail: Mapped[str] = mapped_column(default="")
     finished_rounds: Mapped[int] = mapped_column(default=0)
     flower_run: Mapped[str] = mapped_column(default="")
-    driver: Mapped[int] = mapped_column(default=0)
+    driver: Mapped[str] = mapped_column(default="")
 
     @property
     def ended(self) -> bool:
@@ -246,7 +248,7 @@ class Store:
         """Add an entry to the log within `session`'s transaction; returns its position."""
         data = entry.encode()
         position = _length(session)
-        session.add(LogRow(position=position, data=data, leaf=leaf_hash(data)))
+        session.add(LogRow(position=position, data=data, leaf=leaf_hash(data), run=run_of(entry)))
         for digest in blobs_of(entry):
             session.merge(NamedBlob(digest=digest))
         if isinstance(entry, Publication):
@@ -275,6 +277,12 @@ class Store:
         rows = select(LogRow.data).where(LogRow.position >= start).order_by(LogRow.position)
         with self.reading() as session:
             return list(session.scalars(rows if end is None else rows.where(LogRow.position < end)))
+
+    def run_entries(self, run: str) -> list[tuple[int, Entry]]:
+        """The entries that are about a run, in order, each with its position."""
+        rows = select(LogRow.position, LogRow.data).where(LogRow.run == run).order_by(LogRow.position)
+        with self.reading() as session:
+            return [(row.position, decode_entry(row.data)) for row in session.execute(rows)]
 
     def size(self) -> int:
         """How many entries the log has."""
