@@ -122,6 +122,22 @@ class Invitation(_Base):
     used: Mapped[bool] = mapped_column(default=False)
 
 
+class AccessGrant(_Base):
+    """A bearer token of an administrator or auditor, kept as its digest. number: counts grants from 1.
+
+    ended: revoked before it expired.
+    """
+
+    __tablename__ = "access_grants"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(index=True)
+    role: Mapped[str]
+    token_digest: Mapped[str] = mapped_column(unique=True)
+    expires: Mapped[int]
+    ended: Mapped[bool] = mapped_column(default=False)
+
+
 class CommitmentPoint(_Base):
     """A commitment that was used; the log never takes it twice."""
 
