@@ -46,6 +46,7 @@ from intertwine.protocols.round import (
     kind_of,
 )
 from intertwine.protocols.signing import SigningKey
+from intertwine.server.access import end_grants, grant
 from intertwine.server.closing import end_run
 from intertwine.server.enrolment import enrol, invite
 from intertwine.server.launch import launch
@@ -132,7 +133,9 @@ def _run(root: Path) -> MemoryFederation:
 
 
 def _administer(federation: MemoryFederation) -> None:
-    """Stop a run; let a participant change its key, and revoke it."""
+    """Let an auditor in and out, stop a run; let a participant change its key, and revoke it."""
+    grant(federation.store, "external-auditor", "auditor", 90 * 86_400)
+    end_grants(federation.store, "external-auditor")
     plan = federation.plan("risk", "autumn", quorum=1, rounds=1)
     launch(federation.store, federation.key, plan, lambda: 1)
     end_run(federation.store, plan, "stopped", "stopped by the coordinator")

@@ -9,6 +9,8 @@ import pytest
 
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
+    AccessEnded,
+    AccessGranted,
     Act,
     BeaconEntry,
     CommitEntry,
@@ -401,3 +403,31 @@ def test_same_statement_signed_for_another_purpose(recording: Recording) -> None
 def test_new_key_is_the_same_bytes_each_time(recording: Recording) -> None:
     assert new_key(recording).encode() == new_key(recording).encode()
     assert sha256(new_key(recording).encode()) == new_key(recording).digest()
+
+
+# Access to the control plane
+
+
+def grants(recording: Recording, *numbers: int, ended: tuple[int, ...] = ()) -> tuple[str, int, str]:
+    """The finding on grants of these numbers, and then on the ends of these."""
+    position = recording.position(PlanEntry)
+    recording.entries[position:] = [
+        *(
+            Act(time=1, act=AccessGranted(number=number, name="eve", role="auditor", expires=9))
+            for number in numbers
+        ),
+        *(Act(time=2, act=AccessEnded(number=number)) for number in ended),
+    ]
+    return finding(recording)
+
+
+def test_grants_are_numbered_and_end_once(recording: Recording) -> None:
+    position = recording.position(PlanEntry)
+    assert grants(recording, 2)[1:] == (position, "the grants are not numbered in order")
+
+
+@pytest.mark.parametrize(("ended", "words"), [((3,), "no such grant"), ((1, 1), "ended before")])
+def test_only_a_grant_that_is_there_ends(recording: Recording, ended: tuple[int, ...], words: str) -> None:
+    check, _, problem = grants(recording, 1, 2, ended=ended)
+    assert check == "enrolment"
+    assert words in problem

@@ -18,6 +18,7 @@ from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot
 
 ROLES = ("retailer", "creator", "smb", "security")
 Role: TypeAlias = Literal["retailer", "creator", "smb", "security"]
+AccessRole: TypeAlias = Literal["coordinator", "auditor"]
 Verdict: TypeAlias = Literal["accepted", "rejected", "aborted"]
 
 
@@ -50,12 +51,34 @@ class RunStopped(Document):
     run: Name
 
 
+class AccessGranted(Document):
+    """Somebody may use the control plane under this name and with this role until `expires`.
+
+    number: counts the deployment's grants from 1. The token is a secret and leaves no trace here.
+    """
+
+    kind: Literal["grant"] = "grant"
+    number: Annotated[int, Field(ge=1, le=2**32)]
+    name: Name
+    role: AccessRole
+    expires: Timestamp
+
+
+class AccessEnded(Document):
+    """A grant was ended before it expired."""
+
+    kind: Literal["grant-end"] = "grant-end"
+    number: Annotated[int, Field(ge=1, le=2**32)]
+
+
 class Act(Document):
     """An administrative act of the coordinator."""
 
     type: Literal["act"] = "act"
     time: Timestamp
-    act: Annotated[LogCreated | InvitationIssued | RunStopped, Field(discriminator="kind")]
+    act: Annotated[
+        LogCreated | InvitationIssued | RunStopped | AccessGranted | AccessEnded, Field(discriminator="kind")
+    ]
 
 
 class Enrolment(Document):
@@ -223,17 +246,16 @@ def run_of(entry: Entry) -> str:
     match entry:
         case PlanEntry():
             return entry.plan.body.run
-        case CommitEntry():
-            return entry.commit.body.slot.round.run
-        case ReleaseEntry():
-            return entry.release.body.slot.round.run
-        case Outcome():
-            return entry.slot.round.run
+        case CommitEntry(commit=Signed(body=body)) | ReleaseEntry(release=Signed(body=body)):
+            return body.slot.round.run
+        case Outcome(slot=Slot(round=identity)):
+            return identity.run
         case RoundOpened() | BeaconEntry() | ModelEntry() | Publication() | Failure():
             return entry.round.run
         case Act(act=RunStopped(run=run)):
             return run
-    return ""
+        case _:
+            return ""
 
 
 def blobs_of(entry: Entry) -> list[str]:

@@ -16,6 +16,8 @@ from intertwine.protocols.dataset import Dataset
 from intertwine.protocols.document import Document
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
+    AccessEnded,
+    AccessGranted,
     Act,
     BeaconEntry,
     CommitEntry,
@@ -47,6 +49,8 @@ from intertwine.zk.round_proof import Answer, check_commit
 _CHECKS: dict[type[Document], str] = {
     LogCreated: "enrolment",
     InvitationIssued: "enrolment",
+    AccessGranted: "enrolment",
+    AccessEnded: "enrolment",
     RunStopped: "plan",
     Enrolment: "enrolment",
     KeyChange: "enrolment",
@@ -249,6 +253,10 @@ class History:
                 require(key == self._log_key, "the log was created with another key")
             case Act(act=InvitationIssued() as invitation):
                 self._membership.invite(invitation)
+            case Act(act=AccessGranted() as grant):
+                self._membership.grant(grant)
+            case Act(act=AccessEnded(number=number)):
+                self._membership.end_grant(number)
             case Act(act=RunStopped(run=name)):
                 self._stop(name)
 

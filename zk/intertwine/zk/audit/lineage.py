@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Iterator
 from intertwine.protocols.checkpoint import Checkpoint
 from intertwine.protocols.cosignature import Cosigner
 from intertwine.protocols.entries import (
+    AccessEnded,
+    AccessGranted,
     Act,
     BeaconEntry,
     CommitEntry,
@@ -175,6 +177,13 @@ def _act(index: int, entry: Act | KeyChange | Revocation) -> AdministrativeAct:
         case Act(act=InvitationIssued() as invitation):
             terms = f"{invitation.participant} as {invitation.role} for {', '.join(invitation.tasks)}"
             kind, detail = "invitation", f"number {invitation.number}: {terms}"
+        case Act(act=AccessGranted() as grant):
+            kind, detail = (
+                "grant",
+                f"number {grant.number}: {grant.name} may use the control plane as {grant.role}",
+            )
+        case Act(act=AccessEnded(number=number)):
+            kind, detail = "grant-end", f"grant {number} was ended"
         case Act(act=RunStopped(run=run)):
             kind, detail = "stop", f"run {run} was to end early"
     return AdministrativeAct(index, entry.time, kind, detail)

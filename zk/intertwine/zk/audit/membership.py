@@ -9,7 +9,7 @@ any other.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from intertwine.protocols.entries import Enrolment, InvitationIssued, KeyChange, Revocation
+from intertwine.protocols.entries import AccessGranted, Enrolment, InvitationIssued, KeyChange, Revocation
 from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.keys import check_new_key
 
@@ -39,12 +39,25 @@ class Membership:
     claim: Callable[..., None]
     members: dict[str, Member] = field(default_factory=dict)
     invitations: list[InvitationIssued] = field(default_factory=list)
+    grants: list[AccessGranted] = field(default_factory=list)
+    ended_grants: set[int] = field(default_factory=set)
 
     def invite(self, act: InvitationIssued) -> None:
         """An invitation was issued."""
         require(act.number == len(self.invitations) + 1, "the invitations are not numbered in order")
         require(act.participant not in self.members, f"participant {act.participant!r} is enrolled already")
         self.invitations.append(act)
+
+    def grant(self, act: AccessGranted) -> None:
+        """Access to the control plane was granted."""
+        require(act.number == len(self.grants) + 1, "the grants are not numbered in order")
+        self.grants.append(act)
+
+    def end_grant(self, number: int) -> None:
+        """A grant was ended."""
+        require(number <= len(self.grants), "there was no such grant")
+        require(number not in self.ended_grants, "the grant was ended before")
+        self.ended_grants.add(number)
 
     def enrol(self, index: int, entry: Enrolment) -> None:
         """Somebody enrolled."""
