@@ -38,7 +38,7 @@ PARTICIPANTS = {
 DATA_BOUND = ["recommendation", "risk"]
 TEMPLATES = {
     "forecast": "f6fd30b4f414db4125b0a63f0a7f91cd4336ee0273bc4c3b53a885b1e94eff61",
-    "recommendation": "03b967c280bfeb361d713d8a4cfcbac1ad1d17706a275f1947b88ec82a9e2ed4",
+    "recommendation": "128b93f076afcb56fedc7deaaffccb3bcd5f503c54bece3390080a2d169ba517",
     "risk": "9d9836fb7c6387815d31698e71c29102e23123a1c304bec85f7f9b077f58cb0f",
 }
 

@@ -1,6 +1,7 @@
-"""Customers and the items they bought: from a participant's file to baskets, and its own local model."""
+"""Customers and the items they bought: from a participant's file, or from names of items, to baskets."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,6 @@ RECORD_NORM = "5.92"
 """Baskets are clipped to this L2 norm: that of 35 items, the median basket."""
 ROW_BOUND = 258
 """The same norm in the integer vectors that are enrolled: an item counts 44, less in a larger basket."""
-RIDGE = 300.0
-"""EASE's L2 penalty."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,9 @@ def load(path: Path) -> Baskets:
     Items outside the public catalogue are left out, since no shared model can know them; a customer with
     none inside is no record. InputError if nothing is left.
     """
-    index = catalogue().index
     bought: dict[str, dict[int, None]] = {}
     for row in read_rows(path, ["customer", "item"]):
-        customer, item = row.text("customer"), index.get(row.text("item").upper())
+        customer, item = row.text("customer"), catalogue().position(row.text("item"))
         if item is not None:
             bought.setdefault(customer, {})[item] = None
     if not bought:
@@ -85,15 +83,18 @@ def candidates(records: Baskets, row: int) -> NDArray[np.int64]:
     return np.concatenate([records.held_out[row : row + 1], sampled])
 
 
-def ease(baskets: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Scores of all items for each of these customers, shape (n, 1000), learned from these customers alone.
+def encode(baskets: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+    """Baskets of the catalogue's items, by code or by description, as rows of 0 and 1, shape (n, 1000).
 
-    EASE: the closed-form item-to-item regression with a zero diagonal (Steck 2019, eq. 8).
+    Letter case does not matter, and an item named twice counts once. InputError names the first item that
+    the catalogue does not have by its place, both counted from 1.
     """
-    gram = (baskets.T @ baskets).astype(np.float64)
-    gram[np.diag_indices(ITEMS)] += RIDGE
-    inverse = np.linalg.inv(gram)
-    weights = inverse / -np.diag(inverse)
-    weights[np.diag_indices(ITEMS)] = 0.0
-    scores: NDArray[np.float64] = baskets @ weights
-    return scores
+    rows = np.zeros((len(baskets), ITEMS), dtype=np.float32)
+    for row, items in enumerate(baskets):
+        for place, item in enumerate(items):
+            position = catalogue().position(item)
+            if position is None:
+                problem = f"Basket {row + 1}, item {place + 1}: {item!r} is not in the catalogue."
+                raise InputError(problem, "Use the catalogue's codes or descriptions.")
+            rows[row, position] = 1.0
+    return rows

@@ -1,7 +1,7 @@
 """A small writer of ONNX templates: the same calls give the same bytes, whatever the machine.
 
-A template is a model file without metadata whose parameters are still a marker; `model_file` in protocols
-turns it into the file that is published.
+A template is a model file whose parameters are still a marker and whose metadata are the task's own: its card
+and version. `model_file` in protocols turns it into the file that is published.
 """
 
 import math
@@ -13,7 +13,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from intertwine.protocols.model_file import parameters_marker
+from intertwine.models.model_card import render
+from intertwine.models.task import Task
+from intertwine.protocols.model_file import MODEL_CARD, TASK_VERSION, parameters_marker
 
 OPSET = 17
 IR_VERSION = 8
@@ -21,6 +23,8 @@ IR_VERSION = 8
 
 DOUBLE = int(TensorProto.DOUBLE)
 """The float64 type, as an attribute of a Cast node."""
+FLOAT = int(TensorProto.FLOAT)
+"""The float32 type, likewise."""
 
 _TYPES = {
     np.dtype(np.float64): TensorProto.DOUBLE,
@@ -36,12 +40,11 @@ class Graph:
     in any unit. All that a run learns is one initializer, `parameters`, whose bytes are those in the log.
     """
 
-    def __init__(self, name: str, version: int, dimension: int) -> None:
-        """name, version: the task's, which become the graph's name and the file's model_version."""
-        self._name = name
-        self._version = version
+    def __init__(self, task: Task[Any]) -> None:
+        """task: its name becomes the graph's, its version the file's, and its card goes with them."""
+        self._task = task
         self._nodes: list[onnx.NodeProto] = []
-        marker = np.frombuffer(parameters_marker(dimension), dtype="<f8")
+        marker = np.frombuffer(parameters_marker(task.dimension), dtype="<f8")
         self._parameters = numpy_helper.from_array(marker, "parameters")
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
@@ -84,13 +87,16 @@ class Graph:
     def template(self) -> bytes:
         """The finished, checked template."""
         initializers = [self._parameters, *self._constants]
-        graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, initializers)
+        graph = helper.make_graph(self._nodes, self._task.name, self._inputs, self._outputs, initializers)
         model = helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="intertwine",
-            model_version=self._version,
+            model_version=self._task.version,
+        )
+        helper.set_model_props(
+            model, {MODEL_CARD: render(self._task), TASK_VERSION: str(self._task.version)}
         )
         onnx.checker.check_model(model, full_check=True)
         data: bytes = model.SerializeToString(deterministic=True)

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from intertwine.models import baskets as data
 from intertwine.models import clipping as clip
+from intertwine.models import ease
 from intertwine.models.baskets import Baskets
-from intertwine.models.catalogue import ITEMS, catalogue
-from intertwine.models.onnx_graph import DOUBLE, Graph
+from intertwine.models.catalogue import ITEMS, LIKENESS_STEPS, catalogue
+from intertwine.models.ease import LocalModel
+from intertwine.models.onnx_graph import DOUBLE, FLOAT, Graph
 from intertwine.models.recipes import RECIPES
 from intertwine.models.task import Arrays, Evaluation, Features, ModelCard, Parameters
 from intertwine.protocols.mechanism import Entries, Label
@@ -30,6 +32,8 @@ FLOOR = 1.5 * RECIPES["recommendation"].noise * np.sqrt(3.0)
 _TINY = 1e-12
 _RANK_STEPS = 1e6
 """Scores closer than 1e-6 rank by position, so that rounding in the last bit moves no item."""
+_BEHIND = 1e12
+"""What excluded items fall behind the others, in those steps."""
 _CUSTOMERS_AT_ONCE = 1024
 
 
@@ -37,7 +41,7 @@ class RecommendationTask:
     """Popularity by one noised sum of clipped baskets, blended with descriptions and local EASE scores."""
 
     name = "recommendation"
-    version = 1
+    version = 2
     record = "a customer"
     dimension = ITEMS
     fewest_records = 2
@@ -49,10 +53,11 @@ class RecommendationTask:
         inputs={
             "basket": "1 for each item of the catalogue that the customer has bought, 0 for the others",
             "local_scores": "the participant's own scores of the items, zeros if it has none",
+            "exclude_bought": "1 to rank what the basket holds behind all other items, 0 otherwise",
         },
         outputs={
             "scores": "score of each item; only their order has a meaning",
-            "items": "positions in the catalogue, the best first, those already bought included",
+            "items": "positions in the catalogue, the best first",
         },
         limits=(
             "What is shared is popularity: which items go together is known only from own sales.",
@@ -103,33 +108,51 @@ class RecommendationTask:
         return Evaluation(float(np.mean(losses)), float(np.mean(hits)), float(np.mean(own_hits)))
 
     def template(self) -> bytes:
-        """ONNX: `basket` and `local_scores`, (batch, 1000), to `scores` and `items`, ranked, (batch, 1000).
+        """ONNX: a basket (batch, 1000) to the catalogue's items, ranked, and their scores, (batch, 1000).
 
-        Items are positions in the catalogue, best first; what the basket holds already is not left out.
+        `local_scores` (batch, 1000) and `exclude_bought` (batch, 1) may be zeros. Excluded items rank behind
+        all others, their scores unchanged.
         """
-        graph = Graph(self.name, self.version, self.dimension)
+        graph = Graph(self)
         basket = graph.input("basket", ITEMS)
         local = graph.input("local_scores", ITEMS)
-        words = _graph_words(graph)
-        profile = graph.node("MatMul", basket, words)
-        likeness = graph.node("MatMul", profile, graph.node("Transpose", words, perm=[1, 0]))
+        exclude = graph.input("exclude_bought", 1)
+        likeness = _graph_likeness(graph, basket)
         shared = graph.node("Add", _graph_standardise(graph, likeness), _graph_popularity(graph))
         scores = graph.node("Add", shared, local)
         steps = graph.node("Round", graph.node("Mul", scores, graph.constant(_RANK_STEPS)))
-        ranked = graph.nodes("TopK", 2, steps, graph.constant([ITEMS]), axis=1)[1]
+        behind = graph.node("Mul", graph.node("Mul", basket, exclude), graph.constant(_BEHIND))
+        ranked = graph.nodes("TopK", 2, graph.node("Sub", steps, behind), graph.constant([ITEMS]), axis=1)[1]
         graph.output(scores, "scores", ITEMS)
         graph.output(ranked, "items", ITEMS, dtype=np.int64)
         return graph.template()
 
     def inputs(self, records: Baskets) -> Arrays:
-        """Every customer's whole basket and the participant's own scores for it."""
-        return _inputs(records.full)
+        """Every customer's whole basket, with the participant's own scores; what it holds is excluded."""
+        return self.basket_inputs(records.full, self.local_model(records))
+
+    def local_model(self, records: Baskets) -> LocalModel:
+        """The participant's own model, from whole baskets: made once, it scores any basket."""
+        return ease.fit(records.full)
+
+    def basket_inputs(
+        self, baskets: NDArray[np.float32], local: LocalModel | None, *, exclude_bought: bool = True
+    ) -> Arrays:
+        """Inputs of the exported model for any baskets (n, 1000) of 0 and 1; `baskets.encode` makes them.
+
+        local: None if the participant has no model of its own: descriptions and popularity then decide.
+        """
+        own = np.zeros(baskets.shape) if local is None else _local_scores(local, baskets)
+        excluded = np.full((len(baskets), 1), float(exclude_bought))
+        return {"basket": baskets.astype(np.float64), "local_scores": own, "exclude_bought": excluded}
 
     def reference(self, parameters: Parameters, inputs: Arrays) -> Arrays:
         """What torch computes for these inputs, in float64."""
         shared = _shared(parameters, torch.tensor(inputs["basket"], dtype=torch.float64))
         scores = shared + torch.tensor(inputs["local_scores"], dtype=torch.float64)
-        ranked = torch.argsort(torch.round(scores * _RANK_STEPS), dim=1, descending=True, stable=True)
+        behind = torch.from_numpy(_BEHIND * inputs["basket"] * inputs["exclude_bought"])
+        steps = torch.round(scores * _RANK_STEPS) - behind
+        ranked = torch.argsort(steps, dim=1, descending=True, stable=True)
         return {"scores": scores.numpy(), "items": ranked.numpy()}
 
     def describe(self, records: Baskets, outputs: Arrays) -> list[str]:
@@ -137,8 +160,8 @@ class RecommendationTask:
         names = catalogue().descriptions
         lines = []
         for row, customer in enumerate(records.customers[:3]):
-            new = [item for item in outputs["items"][row] if not records.full[row, item]][:5]
-            lines.append(f"Customer {customer}: {', '.join(names[item] for item in new)}")
+            best = outputs["items"][row, :5]
+            lines.append(f"Customer {customer}: {', '.join(names[item] for item in best)}")
         return lines
 
 
@@ -152,14 +175,15 @@ def popularity(parameters: Parameters) -> NDArray[np.float64]:
 
 def _shared(parameters: Parameters, baskets: Tensor) -> Tensor:
     """The shared part's scores for baskets (n, 1000), same shape: likeness of descriptions and popularity."""
-    words = torch.tensor(catalogue().words)
-    return _standardise(baskets @ words @ words.T) + torch.tensor(popularity(parameters))
+    likeness = torch.from_numpy(catalogue().likeness)
+    return _standardise(baskets @ likeness) + torch.tensor(popularity(parameters))
 
 
-def _inputs(baskets: NDArray[np.float32]) -> Arrays:
-    weight = np.sqrt(len(baskets) / LOCAL_CUSTOMERS)
-    own = _standardise(torch.from_numpy(data.ease(baskets))).numpy()
-    return {"basket": baskets.astype(np.float64), "local_scores": weight * own}
+def _local_scores(local: LocalModel, baskets: NDArray[np.float32]) -> NDArray[np.float64]:
+    """A participant's own scores, standardised and weighed for the blend, shape (n, 1000)."""
+    weight = np.sqrt(local.customers / LOCAL_CUSTOMERS)
+    own: NDArray[np.float64] = weight * _standardise(torch.from_numpy(local.scores(baskets))).numpy()
+    return own
 
 
 def _standardise(scores: Tensor) -> Tensor:
@@ -181,13 +205,22 @@ def _graph_popularity(graph: Graph) -> str:
     return graph.node("Mul", _graph_standardise(graph, logs), graph.constant(POPULARITY_WEIGHT))
 
 
-def _graph_words(graph: Graph) -> str:
-    """The catalogue's word vectors; one entry in two hundred is not zero, so only those are stored."""
+def _graph_likeness(graph: Graph, basket: str) -> str:
+    """`Catalogue.likeness` of every item to the basket's, summed, from the word vectors.
+
+    One entry in two hundred of those is not zero, so only these are stored; a runtime computes the likeness
+    once, when it loads the model. The sums are exact in float32, which halves what each basket reads.
+    """
     words = catalogue().words
     places = np.argwhere(words)
     empty = graph.node("ConstantOfShape", graph.constant(list(words.shape)))
     zeros = graph.node("Cast", empty, to=DOUBLE)
-    return graph.node("ScatterND", zeros, graph.constant(places), graph.constant(words[tuple(places.T)]))
+    full = graph.node("ScatterND", zeros, graph.constant(places), graph.constant(words[tuple(places.T)]))
+    cosine = graph.node("MatMul", full, graph.node("Transpose", full, perm=[1, 0]))
+    steps = graph.node("Round", graph.node("Mul", cosine, graph.constant(LIKENESS_STEPS)))
+    likeness = graph.node("Cast", graph.node("Div", steps, graph.constant(LIKENESS_STEPS)), to=FLOAT)
+    summed = graph.node("MatMul", graph.node("Cast", basket, to=FLOAT), likeness)
+    return graph.node("Cast", summed, to=DOUBLE)
 
 
 def _hit(scores: NDArray[np.float64]) -> bool:
