@@ -10,9 +10,9 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run all rounds of the run that `run_config` names; an exception ends the run as finished:failed."""
+    """Drive the run that `run_config` names; an exception ends Flower's run as finished:failed."""
     # Imported here, so that its failure is the run's failure and is reported as such.
-    from intertwine.server import rounds  # noqa: PLC0415
+    from intertwine.server.driver import drive  # noqa: PLC0415
 
     with Fleet(grid) as fleet:
-        rounds.run(fleet, dict(context.run_config))
+        drive(fleet, dict(context.run_config), context.run_id)

@@ -1,79 +1,77 @@
 """Driving a run: plan → commit → beacon → release → verify → aggregate → publish.
 
 The driver sees participants only through a `Transport`; in production that is Flower, in most tests a
-federation in memory. Everything that happens is an entry of the log, written before its consequences.
+federation in memory. What it has to do next follows from `RunState`, which follows from the log, so that a
+new driver goes on where another was killed. Everything that happens is an entry, written before its
+consequences; requests that are sent twice are answered with the same bytes.
 """
 
 import logging
 import secrets
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from intertwine.protocols.aggregation import (
     ServerOptimizer,
+    Update,
     aggregate,
     aggregate_to_bytes,
     parameters_from_bytes,
     parameters_to_bytes,
     update_from_bytes,
 )
+from intertwine.protocols.checkpoint import open_checkpoint
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import (
     BeaconEntry,
     CommitEntry,
     Entry,
     ModelEntry,
-    Outcome,
     Publication,
     ReleaseEntry,
     RoundOpened,
-    Verdict,
 )
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, IntertwineError, VerificationError
 from intertwine.protocols.mechanism import ReleaseMechanism
-from intertwine.protocols.model_file import expected_model, model_metadata
+from intertwine.protocols.merkle import Tree
+from intertwine.protocols.model_file import expected_model
 from intertwine.protocols.plan import MAX_DIMENSION, Plan
 from intertwine.protocols.policy import Policy
 from intertwine.protocols.round import (
     Commit,
     CommitRequest,
+    InclusionProof,
     Refusal,
     Release,
     ReleaseRequest,
     RoundId,
     Signed,
-    Slot,
     derive_beacon,
     kind_of,
 )
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.closing import end_run
-from intertwine.server.cosigning import coordinator_policy, gather
+from intertwine.server.cosigning import gather
 from intertwine.server.datasets import enrolled_chain
-from intertwine.server.fleet import Fleet
-from intertwine.server.home import Home
-from intertwine.server.membership import active_participants, require_active, revoked
-from intertwine.server.store import LogView, Participant, Run, Store, now
-from intertwine.zk.dataset_proof import Chain
-from intertwine.zk.round_proof import check_commit, verify_release
+from intertwine.server.judging import Judge
+from intertwine.server.membership import require_active, revoked
+from intertwine.server.run_state import Phase, RoundState, RunState, SlotState
+from intertwine.server.store import Participant, RoundNonce, Run, Store, now
+from intertwine.zk.round_proof import check_commit
+from intertwine.zk.training_record import model_metadata
 
 MAX_PROOF_BYTES = 1 << 20
-CONNECT_S = 20.0
 _log = logging.getLogger(__name__)
 
 OnReply = Callable[[int, bytes], None]
 
 
 class RunEndedError(FederationError):
-    """The coordinator has stopped the run, or found its process dead, while it went on."""
+    """The run was ended from outside while it went on."""
 
 
 class Transport(Protocol):
@@ -85,33 +83,8 @@ class Transport(Protocol):
         """Call `on_reply(node, payload)` for every reply; return node → reason for those without one."""
 
 
-@dataclass
-class _Member:
-    """A participant in the current round."""
-
-    participant: Participant
-    slot: Slot
-    commit: Signed[Commit] | None = None
-    chain: Chain | None = None
-    commit_position: int = 0
-    commit_time: int = 0
-    update: NDArray[np.int64] | None = None
-    ended: bool = False
-
-
-@dataclass
-class _Round:
-    """What is known of the current round."""
-
-    identity: RoundId
-    parameters: bytes
-    nonce: bytes
-    members: dict[int, _Member]
-    beacon: bytes = b""
-
-
 class RunDriver:
-    """Drives one run of one plan from its first round to the publication of its model."""
+    """Drives one run from where its log stands to the publication of its model."""
 
     def __init__(
         self,
@@ -127,60 +100,248 @@ class RunDriver:
         self._key = key
         self._plan = plan
         self._transport = transport
-        initial = parameters_from_bytes(store.blob(plan.initial), plan.dimension)
-        self._optimizer = ServerOptimizer(plan, initial)
+        self._judge = Judge(store, plan)
+        self._state = RunState.of(plan, store.run_entries(plan.run)).resumed()
+        self._optimizer = self._replay()
 
     def execute(self) -> None:
-        """Run all rounds and publish; FederationError, after logging it, if a round lacks its quorum."""
+        """Run what is left of the rounds and publish.
+
+        FederationError, after logging it, if a round lacks its quorum; RunEndedError if the run was ended
+        from outside. Any other error leaves the run as it is, for another driver to go on with.
+        """
         self._update(state="running")
-        for number in range(1, self._plan.rounds + 1):
-            self._round(number)
-            self._update(finished_rounds=number)
-            self._have_cosigned()
-        self._publish()
+        steps = {
+            Phase.PLAN: self._open,
+            Phase.COMMIT: self._commit,
+            Phase.RELEASE: self._release,
+            Phase.VERIFY: self._verify,
+            Phase.AGGREGATE: self._aggregate,
+            Phase.PUBLISH: self._publish,
+        }
+        while (phase := self._state.phase) is not Phase.ENDED:
+            steps[phase]()
+
+    def _replay(self) -> ServerOptimizer:
+        """The optimiser after the rounds that have a model; its bytes must be those in the log."""
+        plan = self._plan
+        initial = parameters_from_bytes(self._store.blob(plan.initial), plan.dimension)
+        optimizer = ServerOptimizer(plan, initial)
+        for ended in self._state.rounds:
+            if ended.model is None:
+                continue
+            parameters = optimizer.step(self._total(ended))
+            if sha256(parameters_to_bytes(parameters)) != ended.model.parameters:
+                raise FederationError(
+                    f"Run {plan.run!r} cannot go on: the stored updates of round {ended.identity.number} do "
+                    "not lead to the model in the log.",
+                    "Restore the coordinator's home from a backup that is whole.",
+                )
+        return optimizer
+
+    # Plan: the round's slots
+
+    def _open(self) -> None:
+        plan = self._plan
+        number = len(self._state.rounds) + 1
+        identity = RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=number)
+        digest = self._store.put_blob(parameters_to_bytes(self._optimizer.parameters))
+        nonce = secrets.token_bytes(32)
+        with self._changing() as session:
+            gone = revoked(session, plan.participants)
+            session.add(RoundNonce(run=plan.run, number=number, nonce=nonce.hex()))
+            opened = RoundOpened(
+                time=now(),
+                round=identity,
+                parameters=digest,
+                nonce_digest=sha256(nonce),
+                participants=[name for name in plan.participants if name not in gone],
+            )
+            self._append(session, opened)
+
+    # Commit and beacon
+
+    def _commit(self) -> None:
+        current = self._current()
+        request = CommitRequest(
+            round=current.identity,
+            plan=self._plan,
+            parameters=current.opened.parameters,
+            nonce_digest=current.opened.nonce_digest,
+        )
+        parameters = self._store.blob(current.opened.parameters)
+        message = Envelope(Signed[CommitRequest].create(request, self._key).encode(), (parameters,))
+        asked = [name for name, slot in current.slots.items() if slot.commit is None]
+        self._exchange(dict.fromkeys(asked, message.to_bytes()), self._accept_commit)
+        self._require_quorum(len(self._current().committed), "commits")
+        self._draw_beacon()
+
+    def _accept_commit(self, name: str, reply: Envelope) -> None:
+        reply.expect(0)
+        current, plan = self._current(), self._plan
+        signed = Signed[Commit].decode(reply.document)
+        commit = signed.open(self._key_of(name))
+        if current.slots[name].commit is not None:
+            raise VerificationError("second_commit", "the slot has a commit.")
+        expected = (current.slot(name), plan.digest(), current.opened.parameters)
+        if (commit.slot, commit.plan, commit.parameters) != expected:
+            raise VerificationError("commit_slot", "the commit is for another slot, plan or model.")
+        bound = not isinstance(plan.mechanism, ReleaseMechanism)
+        check_commit(plan, commit, enrolled_chain(self._store, name, plan.task) if bound else None)
+        with self._changing() as session:
+            require_active(session, name, signed.key)
+            self._store.claim_points(session, [*commit.randomness, *commit.gradient, *commit.lot])
+            self._append(session, CommitEntry(time=now(), commit=signed))
+
+    def _key_of(self, name: str) -> str:
+        """A participant's key in force; VerificationError `membership` if it was revoked meanwhile."""
+        with self._store.transaction() as session:
+            return require_active(session, name).signing_key
+
+    def _draw_beacon(self) -> None:
+        """Fix the public randomness over the logged commits."""
+        identity = self._current().identity
+        checkpoint = self._store.view().checkpoint
+        with self._changing() as session:
+            nonce = session.get_one(RoundNonce, (self._plan.run, identity.number)).nonce
+            beacon = derive_beacon(identity, checkpoint, bytes.fromhex(nonce))
+            self._append(
+                session,
+                BeaconEntry(
+                    time=now(), round=identity, checkpoint=checkpoint, nonce=nonce, beacon=beacon.hex()
+                ),
+            )
+
+    # Release and verification
+
+    def _release(self) -> None:
+        current = self._current()
+        asked = {name: slot for name, slot in current.committed.items() if slot.pending}
+        tree = self._store.view().tree
+        requests = {name: self._release_request(current, name, slot, tree) for name, slot in asked.items()}
+        self._exchange(requests, self._accept_release)
+        for name in asked:
+            if self._current().slots[name].pending:
+                self._end(name)
+
+    def _release_request(self, current: RoundState, name: str, slot: SlotState, tree: Tree) -> bytes:
+        """What the first driver asked, and every later one asks again: beacon and checkpoint are logged."""
+        if current.beacon is None or slot.commit is None:
+            raise FederationError(f"Nothing can be asked of {name!r} before commit and beacon.")
+        checkpoint = current.beacon.checkpoint
+        size = open_checkpoint(checkpoint, self._store.origin, self._store.deployment).size
+        path = tree.inclusion(slot.position, size)
+        request = ReleaseRequest(
+            slot=current.slot(name),
+            commit_time=slot.commit.time,
+            checkpoint=checkpoint,
+            nonce=current.beacon.nonce,
+            inclusion=InclusionProof(index=slot.position, path=[node.hex() for node in path]),
+        )
+        return Envelope(Signed[ReleaseRequest].create(request, self._key).encode()).to_bytes()
+
+    def _accept_release(self, name: str, reply: Envelope) -> None:
+        update, proof = reply.expect(2)
+        current = self._current()
+        slot = current.slots[name]
+        signed = Signed[Release].decode(reply.document)
+        # A slot has one key from commit to outcome: its proof is bound to it.
+        release = signed.open(slot.commit.commit.key if slot.commit else self._key_of(name))
+        if not slot.pending:
+            raise VerificationError("second_outcome", "the slot has ended.")
+        if release.slot != current.slot(name):
+            raise VerificationError("release_slot", "the release is for another slot.")
+        if (sha256(update), sha256(proof)) != (release.update, release.proof):
+            raise VerificationError("attachment_digest", "the attachments are not those that were signed.")
+        self._store.put_blob(update)
+        self._store.put_blob(proof)
+        self._record(ReleaseEntry(time=now(), release=signed))
+        self._end(name)
+
+    def _verify(self) -> None:
+        """Judge the releases that were logged and not judged when the driver before this one ended."""
+        for name, slot in self._current().slots.items():
+            if slot.pending and slot.release is not None:
+                self._end(name)
+
+    def _end(self, name: str) -> None:
+        """Judge a slot and log its one outcome."""
+        outcome, problem = self._judge.judge(self._current(), name)
+        self._record(outcome)
+        if problem:
+            self._note(name, problem)
+
+    # Aggregation and publication
+
+    def _aggregate(self) -> None:
+        current = self._current()
+        self._require_quorum(len(current.accepted), "accepted updates")
+        total = self._total(current)
+        parameters = self._store.put_blob(parameters_to_bytes(self._optimizer.step(total)))
+        entry = ModelEntry(
+            time=now(),
+            round=current.identity,
+            accepted=sorted(current.accepted),
+            aggregate=sha256(aggregate_to_bytes(total)),
+            parameters=parameters,
+        )
+        with self._changing() as session:
+            self._append(session, entry)
+            self._require_running(session).finished_rounds = current.identity.number
+        _log.info(
+            "round %d of run %s: %d updates aggregated",
+            current.identity.number,
+            self._plan.run,
+            len(entry.accepted),
+        )
+        self._have_cosigned()
+
+    def _total(self, ended: RoundState) -> Update:
+        """The sum of a round's accepted updates."""
+        digests = [entry.release.body.update for _, entry in sorted(ended.accepted.items())]
+        updates = (update_from_bytes(self._store.blob(each), self._plan.dimension) for each in digests)
+        return aggregate(updates, self._plan.dimension)
+
+    def _publish(self) -> None:
+        parameters = parameters_to_bytes(self._optimizer.published())
+        entries = self._store.run_entries(self._plan.run)
+        metadata = model_metadata(self._store.origin, entries, parameters)
+        model = expected_model(self._store.blob(self._plan.template), parameters, metadata)
+        entry = Publication(
+            time=now(),
+            round=self._state.round_id(),
+            parameters=self._store.put_blob(parameters),
+            onnx=self._store.put_blob(model),
+        )
+        with self._changing() as session:
+            self._require_running(session).state = "finished"
+            self._append(session, entry)
         self._have_cosigned()
 
     def _have_cosigned(self) -> None:
         if self._witnesses is not None:
             gather(self._store, self._witnesses)
 
-    def _round(self, number: int) -> None:
-        current = self._open(number)
-        self._collect_commits(current)
-        self._collect_releases(current, self._draw_beacon(current))
-        self._aggregate(current)
+    # The log and the run's row
 
-    # Slot and commit
+    @contextmanager
+    def _changing(self) -> Iterator[Session]:
+        """A transaction that changes the run; the state follows once it has landed."""
+        before = self._state
+        try:
+            with self._store.transaction() as session:
+                self._require_running(session)
+                yield session
+        except BaseException:
+            self._state = before
+            raise
 
-    def _open(self, number: int) -> _Round:
-        plan = self._plan
-        identity = RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=number)
-        parameters = parameters_to_bytes(self._optimizer.parameters)
-        digest, nonce = self._store.put_blob(parameters), secrets.token_bytes(32)
-        with self._store.transaction() as session:
-            self._require_running(session)
-            gone = revoked(session, plan.participants)
-            names = [name for name in plan.participants if name not in gone]
-            members = [session.get_one(Participant, name) for name in names]
-            opened = RoundOpened(
-                time=now(),
-                round=identity,
-                parameters=digest,
-                nonce_digest=sha256(nonce),
-                participants=names,
-            )
-            self._store.append(session, opened)
-        slots = {
-            int(member.node_id): _Member(member, Slot(round=identity, participant=member.name))
-            for member in members
-        }
-        return _Round(identity, parameters, nonce, slots)
+    def _append(self, session: Session, entry: Entry) -> None:
+        self._state = self._state.after(self._store.append(session, entry), entry)
 
-    def _log(self, entry: Entry) -> int:
-        """Log what happened in the run; its position."""
-        with self._store.transaction() as session:
-            self._require_running(session)
-            return self._store.append(session, entry)
+    def _record(self, entry: Entry) -> None:
+        with self._changing() as session:
+            self._append(session, entry)
 
     def _update(self, **values: str | int) -> None:
         """Change columns of the run's row."""
@@ -196,245 +357,52 @@ class RunDriver:
             raise RunEndedError(f"Run {run.name!r} has {run.state}: {run.detail}")
         return run
 
-    def _collect_commits(self, current: _Round) -> None:
-        request = CommitRequest(
-            round=current.identity,
-            plan=self._plan,
-            parameters=sha256(current.parameters),
-            nonce_digest=sha256(current.nonce),
-        )
-        message = Envelope(Signed[CommitRequest].create(request, self._key).encode(), (current.parameters,))
-        self._exchange(current, dict.fromkeys(current.members, message.to_bytes()), self._accept_commit)
-        committed = sum(member.commit is not None for member in current.members.values())
-        self._require_quorum(current, committed, "commits")
-
-    def _accept_commit(self, current: _Round, member: _Member, reply: Envelope) -> None:
-        reply.expect(0)
-        signed = Signed[Commit].decode(reply.document)
-        commit = signed.open(self._key_of(member))
-        expected = (member.slot, self._plan.digest(), sha256(current.parameters))
-        if member.commit is not None:
-            raise VerificationError("second_commit", "the slot has a commit.")
-        if (commit.slot, commit.plan, commit.parameters) != expected:
-            raise VerificationError("commit_slot", "the commit is for another slot, plan or model.")
-        member.chain = self._chain(member.participant.name)
-        check_commit(self._plan, commit, member.chain)
-        entry = CommitEntry(time=now(), commit=signed)
-        with self._store.transaction() as session:
-            self._require_running(session)
-            require_active(session, member.participant.name, signed.key)
-            self._store.claim_points(session, [*commit.randomness, *commit.gradient, *commit.lot])
-            member.commit_position = self._store.append(session, entry)
-        member.commit, member.commit_time = signed, entry.time
-
-    def _key_of(self, member: _Member) -> str:
-        """The participant's key in force; VerificationError `membership` if it was revoked meanwhile."""
-        with self._store.transaction() as session:
-            return require_active(session, member.participant.name).signing_key
-
-    def _chain(self, participant: str) -> Chain | None:
-        """The participant's enrolled records, if the plan is about any."""
-        if isinstance(self._plan.mechanism, ReleaseMechanism):
-            return None
-        return enrolled_chain(self._store, participant, self._plan.task)
-
-    # Beacon
-
-    def _draw_beacon(self, current: _Round) -> dict[int, bytes]:
-        """Fix the public randomness over the logged commits; returns the nodes' release requests."""
-        view = self._store.view()
-        current.beacon = derive_beacon(current.identity, view.checkpoint, current.nonce)
-        self._log(
-            BeaconEntry(
-                time=now(),
-                round=current.identity,
-                checkpoint=view.checkpoint,
-                nonce=current.nonce.hex(),
-                beacon=current.beacon.hex(),
-            )
-        )
-        return {
-            node: self._release_request(current, member, view)
-            for node, member in current.members.items()
-            if member.commit is not None
-        }
-
-    def _release_request(self, current: _Round, member: _Member, view: LogView) -> bytes:
-        request = ReleaseRequest(
-            slot=member.slot,
-            commit_time=member.commit_time,
-            checkpoint=view.checkpoint,
-            nonce=current.nonce.hex(),
-            inclusion=view.inclusion(member.commit_position),
-        )
-        return Envelope(Signed[ReleaseRequest].create(request, self._key).encode()).to_bytes()
-
-    # Release and verification
-
-    def _collect_releases(self, current: _Round, requests: dict[int, bytes]) -> None:
-        self._exchange(current, requests, self._accept_release)
-        for member in current.members.values():
-            if member.commit is not None and not member.ended:
-                self._end(member, "aborted", "release_missing")
-
-    def _accept_release(self, current: _Round, member: _Member, reply: Envelope) -> None:
-        update, proof = reply.expect(2)
-        signed = Signed[Release].decode(reply.document)
-        # A slot has one key from commit to outcome: its proof is bound to it.
-        release = signed.open(member.commit.key if member.commit else self._key_of(member))
-        if member.commit is None or member.ended:
-            raise VerificationError("second_outcome", "the slot has ended.")
-        if release.slot != member.slot:
-            raise VerificationError("release_slot", "the release is for another slot.")
-        if (sha256(update), sha256(proof)) != (release.update, release.proof):
-            raise VerificationError("attachment_digest", "the attachments are not those that were signed.")
-        self._store.put_blob(update)
-        self._store.put_blob(proof)
-        self._log(ReleaseEntry(time=now(), release=signed))
-        started = time.perf_counter()
-        try:
-            verify_release(
-                self._plan,
-                member.commit,
-                current.beacon,
-                signed,
-                update,
-                proof,
-                current.parameters,
-                member.chain,
-            )
-        except VerificationError as error:
-            self._end(member, "rejected", error.check, time.perf_counter() - started)
-            raise
-        self._end(member, "accepted", "", time.perf_counter() - started)
-        member.update = update_from_bytes(update, self._plan.dimension)
-
-    def _end(self, member: _Member, verdict: Verdict, check: str, seconds: float = 0.0) -> None:
-        """Log a slot's one outcome."""
-        member.ended = True
-        outcome = Outcome(
-            time=now(), slot=member.slot, verdict=verdict, check=check, verify_ms=round(1000 * seconds)
-        )
-        self._log(outcome)
-
-    # Aggregation and publication
-
-    def _aggregate(self, current: _Round) -> None:
-        accepted = {
-            member.participant.name: member.update
-            for member in current.members.values()
-            if member.update is not None
-        }
-        self._require_quorum(current, len(accepted), "accepted updates")
-        total = aggregate(list(accepted.values()), self._plan.dimension)
-        parameters = parameters_to_bytes(self._optimizer.step(total))
-        self._log(
-            ModelEntry(
-                time=now(),
-                round=current.identity,
-                accepted=sorted(accepted),
-                aggregate=sha256(aggregate_to_bytes(total)),
-                parameters=self._store.put_blob(parameters),
-            )
-        )
-        _log.info(
-            "round %d of run %s: %d updates aggregated",
-            current.identity.number,
-            self._plan.run,
-            len(accepted),
-        )
-
-    def _publish(self) -> None:
-        plan = self._plan
-        identity = RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=plan.rounds)
-        parameters = parameters_to_bytes(self._optimizer.published())
-        metadata = model_metadata(plan, parameters, self._store.origin)
-        model = expected_model(self._store.blob(plan.template), parameters, metadata)
-        entry = Publication(
-            time=now(),
-            round=identity,
-            parameters=self._store.put_blob(parameters),
-            onnx=self._store.put_blob(model),
-        )
-        with self._store.transaction() as session:
-            self._require_running(session).state = "finished"
-            self._store.append(session, entry)
+    def _current(self) -> RoundState:
+        if self._state.current is None:
+            raise FederationError(f"Run {self._plan.run!r} has no open round.")
+        return self._state.current
 
     # Exchanges
 
-    def _exchange(
-        self,
-        current: _Round,
-        requests: Mapping[int, bytes],
-        accept: Callable[[_Round, _Member, Envelope], None],
-    ) -> None:
-        """One exchange with members of the round; a bad reply costs its sender the slot, nobody else."""
+    def _exchange(self, requests: Mapping[str, bytes], accept: Callable[[str, Envelope], None]) -> None:
+        """Ask members of the round; a bad reply costs its sender the slot, nobody else."""
+        names = self._nodes(requests)
 
         def on_reply(node: int, payload: bytes) -> None:
-            member = current.members[node]
+            name = names[node]
             try:
                 reply = Envelope.from_bytes(payload, (4 * MAX_DIMENSION, MAX_PROOF_BYTES))
                 if kind_of(reply.document) == "Refusal":
-                    refusal = Signed[Refusal].decode(reply.document).open(self._key_of(member))
+                    refusal = Signed[Refusal].decode(reply.document).open(self._key_of(name))
                     raise FederationError(f"it declined: {refusal.reason}")
-                accept(current, member, reply)
+                accept(name, reply)
             except RunEndedError:
                 raise
             except IntertwineError as error:
-                self._note(current, member.participant.name, str(error))
+                self._note(name, str(error))
 
-        missing = self._transport.exchange(requests, self._plan.deadline_s, on_reply)
+        asked = {node: requests[name] for node, name in names.items()}
+        missing = self._transport.exchange(asked, self._plan.deadline_s, on_reply)
         for node, reason in missing.items():
-            self._note(current, current.members[node].participant.name, f"no reply: {reason}")
+            self._note(names[node], f"no reply: {reason}")
 
-    def _note(self, current: _Round, participant: str, what: str) -> None:
-        _log.warning("round %d of run %s: %s: %s", current.identity.number, self._plan.run, participant, what)
-        detail = f"round {current.identity.number}: {participant}: {what}"
-        self._update(detail=detail)
+    def _nodes(self, names: Iterable[str]) -> dict[int, str]:
+        """The Flower nodes of participants."""
+        with self._store.transaction() as session:
+            return {int(session.get_one(Participant, name).node_id): name for name in names}
 
-    def _require_quorum(self, current: _Round, count: int, what: str) -> None:
+    def _note(self, participant: str, what: str) -> None:
+        number = self._state.number
+        _log.warning("round %d of run %s: %s: %s", number, self._plan.run, participant, what)
+        self._update(detail=f"round {number}: {participant}: {what}")
+
+    def _require_quorum(self, count: int, what: str) -> None:
         if count >= self._plan.quorum:
             return
+        number = self._state.number
         reason = f"{count} {what}, but the quorum is {self._plan.quorum}"
         end_run(self._store, self._plan, "failed", reason)
         raise FederationError(
-            f"Round {current.identity.number} of run {self._plan.run!r} failed: {reason}.",
+            f"Round {number} of run {self._plan.run!r} failed: {reason}.",
             "The model is as it was; see the log for each participant's reason.",
         )
-
-
-def run(fleet: Fleet, config: Mapping[str, object]) -> None:
-    """Drive the run that `config` names (keys home and run) over Flower's nodes, in Flower's process."""
-    home = Home.open(Path(str(config["home"])))
-    key = home.signing_key
-    store = Store(home, key)
-    plan = Plan.decode(store.run(str(config["run"])).plan)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        active = active_participants(store)
-        nodes = {int(member.node_id) for member in active if member.name in plan.participants}
-        _wait_for_nodes(fleet, nodes)
-        RunDriver(store, key, plan, _FlowerTransport(fleet), coordinator_policy(home)).execute()
-    except Exception as error:
-        end_run(store, plan, "failed", f"{type(error).__name__}: {error}")
-        raise
-
-
-def _wait_for_nodes(fleet: Fleet, nodes: set[int]) -> None:
-    """Give agents that have just been started some time to connect; those that do not are left out."""
-    deadline = time.monotonic() + CONNECT_S
-    while not nodes <= fleet.online() and time.monotonic() < deadline:
-        time.sleep(0.5)
-
-
-class _FlowerTransport:
-    """Flower's nodes as a `Transport`."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
-
-    def exchange(
-        self, requests: Mapping[int, bytes], timeout_s: float, on_reply: OnReply
-    ) -> Mapping[int, str]:
-        replies = self._fleet.exchange(requests, timeout_s, on_reply)
-        return {node: reply.reason for node, reply in replies.items() if not isinstance(reply, bytes)}
