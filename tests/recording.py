@@ -39,11 +39,12 @@ from intertwine.protocols.entries import (
     ReleaseEntry,
     RoundOpened,
     blobs_of,
+    run_of,
 )
 from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.mechanism import GlmMechanism, ReleaseMechanism, StatisticsMechanism
 from intertwine.protocols.merkle import Tree, leaf_hash
-from intertwine.protocols.model_file import expected_model, model_metadata, parameters_marker
+from intertwine.protocols.model_file import expected_model, parameters_marker
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, derive_beacon
 from intertwine.protocols.signing import SigningKey
@@ -52,6 +53,7 @@ from intertwine.zk.dataset import DatasetOpening, PageStatement, Shape, commit_d
 from intertwine.zk.dataset_proof import Chain, verify_dataset
 from intertwine.zk.privacy import Account, PrivacyRow
 from intertwine.zk.round_proof import statement_for, verify_release
+from intertwine.zk.training_record import model_metadata
 
 Audit = Callable[..., Verdict]
 Script = tuple[dict[str, str], ...]
@@ -103,6 +105,10 @@ class Recording:
     def position(self, kind: type[Entry], number: int = 0) -> int:
         """Where the entry `number` (from 0, or from -1 backwards) of this type lies."""
         return [index for index, entry in enumerate(self.entries) if isinstance(entry, kind)][number]
+
+    def run_entries(self, run: str) -> list[tuple[int, Entry]]:
+        """The entries about a run, each with its position."""
+        return [(position, entry) for position, entry in enumerate(self.entries) if run_of(entry) == run]
 
     def edit(self, position: int, **changes: object) -> None:
         """Replace fields of an entry, or of the signed body inside it, which is then signed again."""
@@ -227,7 +233,7 @@ class Federation:
         self._publish(plan, parameters_to_bytes(optimizer.published()))
 
     def _publish(self, plan: Plan, parameters: bytes) -> None:
-        metadata = model_metadata(plan, parameters, self.record.origin)
+        metadata = model_metadata(self.record.origin, self.record.run_entries(plan.run), parameters)
         model = expected_model(self.record.blobs[plan.template], parameters, metadata)
         self._log(
             Publication,

@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 
 from intertwine.protocols.aggregation import parameters_to_bytes
-from intertwine.protocols.entries import CommitEntry, PlanEntry
+from intertwine.protocols.entries import (
+    Act,
+    CommitEntry,
+    Entry,
+    ModelEntry,
+    Outcome,
+    PlanEntry,
+    RoundOpened,
+)
 from intertwine.protocols.errors import VerificationError
-from intertwine.protocols.model_file import expected_model, model_metadata, parameters_marker
+from intertwine.protocols.model_file import expected_model, parameters_marker
 from intertwine.protocols.plan import Plan
 from intertwine.zk.audit.model_file import check_model_file
+from intertwine.zk.training_record import model_metadata
 from tests.recording import Audit, Recording, assert_fails
 
 DIFFERENT = "is not the plan's template with the published parameters"
@@ -26,7 +35,8 @@ def plan_of(recording: Recording) -> Plan:
 def parts(recording: Recording) -> tuple[bytes, bytes, dict[str, str]]:
     """What the published file is made from: template, parameters and metadata."""
     plan, parameters = plan_of(recording), recording.blobs[recording.entries[-1].parameters]
-    return recording.blobs[plan.template], parameters, model_metadata(plan, parameters, recording.origin)
+    metadata = model_metadata(recording.origin, recording.run_entries(plan.run), parameters)
+    return recording.blobs[plan.template], parameters, metadata
 
 
 def other_weights(template: bytes, parameters: bytes, metadata: dict[str, str]) -> bytes:
@@ -46,7 +56,7 @@ def graph_behind_the_graph(template: bytes, parameters: bytes, metadata: dict[st
 
 
 def other_metadata(template: bytes, parameters: bytes, metadata: dict[str, str]) -> bytes:
-    return expected_model(template, parameters, metadata | {"rounds": "3"})
+    return expected_model(template, parameters, metadata | {"round": "3"})
 
 
 def more_metadata(template: bytes, parameters: bytes, metadata: dict[str, str]) -> bytes:
@@ -93,8 +103,13 @@ def test_template_swapped_in_the_plan(recording: Recording, audit: Audit) -> Non
     assert_fails(audit(recording), "commit", recording.position(CommitEntry), "for another plan")
 
 
+def check(recording: Recording, plan: Plan, origin: str) -> None:
+    entries = recording.run_entries("spring")
+    check_model_file(plan, recording.entries[-1], origin, entries, recording.blobs.__getitem__)
+
+
 def test_the_recomputed_file_is_the_published_one(recording: Recording) -> None:
-    check_model_file(plan_of(recording), recording.entries[-1], recording.origin, recording.blobs.__getitem__)
+    check(recording, plan_of(recording), recording.origin)
 
 
 @pytest.mark.parametrize(
@@ -110,16 +125,27 @@ def test_planned_template_that_holds_no_such_parameters(
 ) -> None:
     plan = plan_of(recording).model_copy(update={"template": recording.keep(template)})
     with pytest.raises(VerificationError, match=words) as caught:
-        check_model_file(plan, recording.entries[-1], recording.origin, recording.blobs.__getitem__)
+        check(recording, plan, recording.origin)
     assert caught.value.check == "model_file"
 
 
-def test_the_log_and_the_plan_are_in_the_file(recording: Recording) -> None:
-    """The same template and parameters make another file for another log or plan."""
-    publication, blob = recording.entries[-1], recording.blobs.__getitem__
-    for plan, origin in (
-        (plan_of(recording), "intertwine/elsewhere"),
-        (plan_of(recording).model_copy(update={"run": "autumn"}), recording.origin),
-    ):
-        with pytest.raises(VerificationError, match=DIFFERENT):
-            check_model_file(plan, publication, origin, blob)
+def test_the_log_is_in_the_file(recording: Recording) -> None:
+    """The same template, parameters and entries make another file in another log."""
+    with pytest.raises(VerificationError, match=DIFFERENT):
+        check(recording, plan_of(recording), "intertwine/elsewhere")
+
+
+@pytest.mark.parametrize("kind", [PlanEntry, RoundOpened, CommitEntry, Outcome, ModelEntry])
+def test_every_entry_of_the_run_is_in_the_file(recording: Recording, kind: type[Entry]) -> None:
+    """Another time in one of them makes another training record."""
+    position = recording.position(kind)
+    entry = recording.entries[position]
+    recording.entries[position] = entry.model_copy(update={"time": entry.time + 1})
+    with pytest.raises(VerificationError, match=DIFFERENT):
+        check(recording, plan_of(recording), recording.origin)
+
+
+def test_what_others_do_meanwhile_is_not_in_the_file(recording: Recording) -> None:
+    """Entries about no run, or about another one, leave the file as it is."""
+    recording.entries.insert(recording.position(ModelEntry), recording.entries[recording.position(Act)])
+    check(recording, plan_of(recording), recording.origin)

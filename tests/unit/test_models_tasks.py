@@ -15,6 +15,7 @@ import pytest
 from deploy.demo.data import write_participant_files
 from intertwine.models import exact_sums, simulation
 from intertwine.models.baskets import Baskets, candidates
+from intertwine.models.model_card import render
 from intertwine.models.recipes import RECIPES, recipe
 from intertwine.models.registry import TASKS, task
 from intertwine.models.risk import CONSTANT, ROW_BOUND, auc
@@ -23,12 +24,16 @@ from intertwine.models.task import Clipping, DataBoundTask, Parameters, ReleaseT
 from intertwine.protocols.accounting import Assurance, guarantee
 from intertwine.protocols.aggregation import parameters_to_bytes
 from intertwine.protocols.encoding import sha256
+from intertwine.protocols.entries import PlanEntry
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.mechanism import ReleaseMechanism, StatisticsMechanism
-from intertwine.protocols.model_file import expected_model, model_metadata
+from intertwine.protocols.model_file import expected_model, read_metadata
 from intertwine.protocols.plan import Plan
+from intertwine.protocols.round import Signed
+from intertwine.protocols.signing import SigningKey
 from intertwine.zk import glm
 from intertwine.zk.dataset import Shape, commit_dataset
+from intertwine.zk.training_record import model_metadata
 
 PARTICIPANTS = {
     "forecast": ["harbour-retail", "corner-supply"],
@@ -37,9 +42,9 @@ PARTICIPANTS = {
 }
 DATA_BOUND = ["recommendation", "risk"]
 TEMPLATES = {
-    "forecast": "f6fd30b4f414db4125b0a63f0a7f91cd4336ee0273bc4c3b53a885b1e94eff61",
-    "recommendation": "128b93f076afcb56fedc7deaaffccb3bcd5f503c54bece3390080a2d169ba517",
-    "risk": "9d9836fb7c6387815d31698e71c29102e23123a1c304bec85f7f9b077f58cb0f",
+    "forecast": "e798ddb20b2bc82ff01cc17a1c3f7dcb6dedb636ab3c69f19d6b3f156c0b75d0",
+    "recommendation": "321cccbe6b4eb72cda990e7f343d4b2b8b2a868b4e725b0100eb84805db9d904",
+    "risk": "9627aa51aa0fafaa16d4418ab1381b811209ec715cc3976724be2964e45c52d0",
 }
 
 
@@ -309,13 +314,16 @@ def test_a_template_is_the_same_in_every_process(name: str) -> None:
 def test_the_exported_model_is_standard_and_holds_the_logged_bytes(name: str) -> None:
     definition, plan = task(name), plan_of(name)
     parameters = parameters_to_bytes(definition.initial_parameters())
-    labels = model_metadata(plan, parameters, "log.example")
+    entry = PlanEntry(time=0, plan=Signed[Plan].create(plan, SigningKey.generate()))
+    labels = model_metadata("log.example", [(0, entry)], parameters)
     data = expected_model(definition.template(), parameters, labels)
     model = onnx.load_model_from_string(data)
     onnx.checker.check_model(model, full_check=True)
     assert model.SerializeToString(deterministic=True) == data
     assert model.graph.initializer[0].raw_data == parameters
-    assert {entry.key: entry.value for entry in model.metadata_props} == labels
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata == read_metadata(data)
+    assert metadata == labels | {"model_card": render(definition), "task_version": str(definition.version)}
     assert (model.graph.name, model.model_version) == (name, definition.version)
     assert {node.domain for node in model.graph.node} == {""}
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 17)]

@@ -43,14 +43,16 @@ from intertwine.protocols.entries import (
     RoundOpened,
     blobs_of,
     decode_entry,
+    run_of,
 )
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import read_bounded, write_atomic
 from intertwine.protocols.merkle import Tree, leaf_hash
-from intertwine.protocols.model_file import expected_model, model_metadata
+from intertwine.protocols.model_file import expected_model
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Commit, Release, RoundId, Signed, Slot, derive_beacon, model_digest
 from intertwine.protocols.signing import SigningKey
+from intertwine.zk.training_record import model_metadata
 
 TASK, RUN, START = "forecast", "bench", 1_700_000_000
 
@@ -259,7 +261,9 @@ class _Federation:
 
     def _publish(self) -> None:
         parameters = parameters_to_bytes(self._optimizer.published())
-        metadata = model_metadata(self._plan, parameters, self._origin)
+        entries = list(enumerate(map(decode_entry, self._entries)))
+        run = [(position, entry) for position, entry in entries if run_of(entry) == RUN]
+        metadata = model_metadata(self._origin, run, parameters)
         self._log(
             Publication(
                 time=self._now(),

@@ -31,7 +31,7 @@ class ForecastTask:
     """LSTM forecaster; DP-SGD with one clipped gradient a series and every series in the lot."""
 
     name = "forecast"
-    version = 1
+    version = 2
     record = "a weekly series (one SKU)"
     dimension = lstm.DIMENSION
     fewest_records = 6
@@ -88,7 +88,7 @@ class ForecastTask:
 
     def template(self) -> bytes:
         """ONNX: `units` (batch, 12) and `week` (batch,), the week to forecast, to `forecast` (batch,)."""
-        graph = Graph(self.name, self.version, self.dimension)
+        graph = Graph(self)
         units = graph.input("units", lstm.STEPS)
         level, inputs = _graph_features(graph, units, graph.input("week"))
         ratio = graph.node("Mul", graph.node("Exp", self.graph(graph, inputs)), graph.constant(SHRINK))

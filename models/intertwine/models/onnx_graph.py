@@ -95,9 +95,7 @@ class Graph:
             producer_name="intertwine",
             model_version=self._task.version,
         )
-        helper.set_model_props(
-            model, {MODEL_CARD: render(self._task), TASK_VERSION: str(self._task.version)}
-        )
+        helper.set_model_props(model, {MODEL_CARD: render(self._task), TASK_VERSION: str(self._task.version)})
         onnx.checker.check_model(model, full_check=True)
         data: bytes = model.SerializeToString(deterministic=True)
         return data

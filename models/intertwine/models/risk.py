@@ -33,7 +33,7 @@ class RiskTask:
     """
 
     name = "risk"
-    version = 2
+    version = 3
     record = "a vulnerability"
     dimension = len(vulnerability.FEATURES) + 1
     fewest_records = 5
@@ -87,7 +87,7 @@ class RiskTask:
 
     def template(self) -> bytes:
         """ONNX: `features` (batch, 56), in the order of `vulnerability.FEATURES`, to `risk` (batch,)."""
-        graph = Graph(self.name, self.version, self.dimension)
+        graph = Graph(self)
         features = graph.input("features", len(vulnerability.FEATURES))
         centred = graph.node("Sub", features, graph.constant(self._whitening.mean))
         whitened = graph.node("MatMul", centred, graph.constant(self._whitening.matrix))

@@ -1,8 +1,9 @@
 """The published model file, as a function of logged bytes alone.
 
-A task's *template* is its ONNX file without metadata and with a marker where the parameters belong. The
-published file is the template with the marker replaced by the bytes of the published parameters, and with
-metadata behind it. So whoever has the log recomputes the file byte by byte, without an ONNX library.
+A task's *template* is its ONNX file with a marker where the parameters belong, and with the task's card as
+its last field. The published file is the template with the marker replaced by the bytes of the published
+parameters, and with the run's metadata behind it. So whoever has the log recomputes the file byte by byte,
+without an ONNX library.
 """
 
 import hashlib
@@ -10,17 +11,20 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from intertwine.protocols.encoding import sha256
 from intertwine.protocols.errors import VerificationError
-from intertwine.protocols.plan import MAX_DIMENSION, Plan
+from intertwine.protocols.plan import MAX_DIMENSION
 
 MAX_MODEL_BYTES = 32 << 20
-MAX_METADATA_BYTES = 16 << 10
+MAX_METADATA_BYTES = 8 << 20
+"""Enough for what a run with as many participants as a plan can name costs each."""
+MODEL_CARD, TASK_VERSION = "model_card", "task_version"
+"""Keys of the metadata that a template brings: the task's card in Markdown, and its version."""
 _TAG = b"intertwine/onnx-template/1"
 _FRACTION_BITS = 52
 _ONE = 0x3FF << _FRACTION_BITS
 # Protocol Buffers' tags, field number and wire type 2: ModelProto.metadata_props, its entries' key and value.
 _METADATA_PROPS, _KEY, _VALUE = 0x72, 0x0A, 0x12
+_DELIMITED = 2
 
 
 def parameters_marker(dimension: int) -> bytes:
@@ -58,7 +62,7 @@ def split_model(model: bytes, template: bytes, dimension: int) -> tuple[bytes, d
     start = _place(template, dimension)
     parameters, props = model[start : start + 8 * dimension], model[len(template) :]
     try:
-        metadata = dict([part.decode() for part in _contents(entry)] for entry in _contents(props))
+        metadata = dict(_entry(content) for _, content in _fields(props))
     except (IndexError, ValueError) as error:
         raise _broken("the file does not end with metadata") from error
     if expected_model(template, parameters, metadata) != model:
@@ -66,17 +70,25 @@ def split_model(model: bytes, template: bytes, dimension: int) -> tuple[bytes, d
     return parameters, metadata
 
 
-def model_metadata(plan: Plan, parameters: bytes, origin: str) -> dict[str, str]:
-    """The metadata of a plan's published file; parameters: the published bytes; origin: the log's."""
-    return {
-        "log_origin": origin,
-        "model": plan.model,
-        "parameters_sha256": sha256(parameters),
-        "plan_sha256": plan.digest(),
-        "rounds": str(plan.rounds),
-        "run": plan.run,
-        "task": plan.task,
-    }
+def read_metadata(model: bytes) -> dict[str, str]:
+    """All metadata of a model file, the template's and the run's, by key.
+
+    VerificationError `model_file` if the file is larger than MAX_MODEL_BYTES and MAX_METADATA_BYTES together,
+    is no ONNX file, or has a key twice. Nothing is said of where the file comes from: see `split_model`.
+    """
+    if len(model) > MAX_MODEL_BYTES + MAX_METADATA_BYTES:
+        raise _broken(f"a file of {len(model)} bytes is too large")
+    metadata: dict[str, str] = {}
+    try:
+        for tag, content in _fields(model):
+            if tag == _METADATA_PROPS:
+                key, value = _entry(content)
+                if key in metadata:
+                    raise _broken(f"the file has the metadata {key[:40]!r} twice")
+                metadata[key] = value
+    except (IndexError, ValueError) as error:
+        raise _broken("the file is not ONNX") from error
+    return metadata
 
 
 def _place(template: bytes, dimension: int) -> int:
@@ -119,18 +131,39 @@ def _varint(value: int) -> bytes:
     return bytes(data)
 
 
-def _contents(data: bytes) -> Iterator[bytes]:
-    """The contents of a message's fields, if all are length-delimited; IndexError if a length is cut off."""
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tag and content of a message's fields, numbers being skipped; IndexError if one is cut off.
+
+    ValueError if a field is of another wire type than a number or a length-delimited content.
+    """
     position = 0
     while position < len(data):
-        position += 1  # the tag
-        length, shift = data[position] & 0x7F, 7
-        while data[position] > 0x7F:
-            position += 1
-            length |= (data[position] & 0x7F) << shift
-            shift += 7
-        yield data[position + 1 : position + 1 + length]
-        position += 1 + length
+        tag, position = _number(data, position)
+        value, position = _number(data, position)
+        if tag & 7 == _DELIMITED:
+            if position + value > len(data):
+                raise IndexError("the content is cut off")
+            yield tag, data[position : position + value]
+            position += value
+        elif tag & 7:
+            raise ValueError("a field of an unknown wire type")
+
+
+def _entry(content: bytes) -> tuple[str, str]:
+    """Key and value of a StringStringEntryProto; ValueError if it has other fields."""
+    key, value = (part.decode() for _, part in _fields(content))
+    return key, value
+
+
+def _number(data: bytes, position: int) -> tuple[int, int]:
+    """The varint at a position, and where it ends."""
+    value = 0
+    for shift in range(0, 70, 7):
+        value |= (data[position] & 0x7F) << shift
+        position += 1
+        if data[position - 1] <= 0x7F:
+            return value, position
+    raise ValueError("a number of more than 70 bits")
 
 
 def _broken(problem: str) -> VerificationError:

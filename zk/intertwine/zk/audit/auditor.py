@@ -10,6 +10,7 @@ from intertwine.protocols.checkpoint import Checkpoint
 from intertwine.protocols.cosignature import Cosigner, open_cosigned, read_cosigned
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import BeaconEntry, ReleaseEntry, blobs_of, decode_entry
+from intertwine.protocols.entries import run_of as run_about
 from intertwine.protocols.errors import InputError, IntertwineError, VerificationError
 from intertwine.protocols.merkle import Tree, leaf_hash, verify_consistency, verify_inclusion
 from intertwine.protocols.policy import Policy
@@ -23,6 +24,7 @@ from intertwine.zk.audit.report import Report
 from intertwine.zk.audit.verdict import CHECKS, Check, CheckResult, Counts, Status, Verdict
 from intertwine.zk.privacy import ALL_TASKS, Account, PrivacyRow
 from intertwine.zk.round_proof import check_references
+from intertwine.zk.training_record import Positioned
 
 Progress = Callable[[int, int], None]
 
@@ -83,6 +85,7 @@ class _Audit:
         self._modes: set[str] = set()
         self._named: dict[str, int] = {}  # blobs, by digest, and the first entry in scope that names each
         self._account = Account()
+        self._entries: dict[str, list[Positioned]] = {}  # of each run whose files the bundle holds
         self._logged = 0  # releases in the log, whatever became of them
         self._proven: set[int] = set()
         self._judged = False
@@ -249,6 +252,7 @@ class _Audit:
 
     def _retrace(self) -> None:
         """Read the log a second time, now that it is known to be the one that was signed."""
+        self._entries = {run: [] for run in self._runs}
         for index, data in enumerate(self._bundle.entries()):
             if leaf_hash(data) != self._tree.leaf(index):
                 raise InputError(f"{self._path} changed while it was read.", "Run the audit again.")
@@ -262,6 +266,8 @@ class _Audit:
             self._logged += isinstance(entry, ReleaseEntry)
             if isinstance(entry, BeaconEntry):
                 self._modes.add(entry.mode)
+            if (run := run_about(entry)) in self._entries:
+                self._entries[run].append((index, entry))
             if run_of(entry) in (None, *self._runs):
                 self._named.update({digest: self._named.get(digest, index) for digest in blobs_of(entry)})
         self._history.finish()
@@ -388,7 +394,13 @@ class _Audit:
             with blaming(run.publication_index):
                 if sha256(parameters_to_bytes(self._published[name])) != run.publication.parameters:
                     raise VerificationError("publication", "the published parameters are not the average due")
-                check_model_file(run.plan, run.publication, self._bundle.manifest.origin, self._bundle.blob)
+                check_model_file(
+                    run.plan,
+                    run.publication,
+                    self._bundle.manifest.origin,
+                    self._entries[name],
+                    self._bundle.blob,
+                )
         self._blobs()
         return detail
 
