@@ -58,6 +58,7 @@ class Federation:
         home = str(self.coordinator())
         self._control_port = free_port()
         ports = ("--fleet-port", str(free_port()), "--control-port", str(self._control_port))
+        ports += ("--superlink-port", str(free_port()))
         self._say("Coordinator", "making keys and certificates, starting SuperLink and control plane")
         capture(intertwine("coordinator", "init", "--home", home, *ports))
         self._daemons.start("coordinator", intertwine("coordinator", "up", "--home", home))

@@ -52,7 +52,7 @@ def open_ports(output: Path) -> list[int]:
     """Ports of the demo's coordinator on which somebody still answers."""
     settings = tomllib.loads((output / "coordinator" / "settings.toml").read_text())
     found = []
-    for port in (settings["fleet_port"], settings["control_port"]):
+    for port in (settings["fleet_port"], settings["control_port"], settings["superlink_port"]):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 found.append(port)

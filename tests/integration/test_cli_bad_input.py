@@ -124,9 +124,10 @@ def test_a_task_without_records_to_enrol(run: Run, tmp_path: Path, task: str, pa
     assert not home.ledger.exists()
 
 
-@pytest.mark.parametrize("taken", ["fleet_port", "control_port"])
+@pytest.mark.parametrize("taken", ["fleet_port", "control_port", "superlink_port"])
 def test_a_port_in_use(run: Run, tmp_path: Path, taken_port: int, free_port: int, taken: str) -> None:
-    ports = {"fleet_port": free_port, "control_port": free_port + 1, taken: taken_port}
+    ports = {"fleet_port": free_port, "control_port": free_port + 1, "superlink_port": free_port + 2}
+    ports[taken] = taken_port
     Home.create(tmp_path / "home", CoordinatorSettings(host="127.0.0.1", **ports))
     code, text = run("coordinator", "up", "--home", tmp_path / "home")
     assert code == 2

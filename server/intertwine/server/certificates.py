@@ -1,6 +1,7 @@
 """The deployment's own certificate authority and the servers' TLS certificate (X.509, ECDSA P-384)."""
 
 import ipaddress
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,16 +17,21 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from intertwine.protocols.errors import InputError
-from intertwine.protocols.files import write_atomic, write_private
+from intertwine.protocols.files import read_bounded, write_atomic, write_private
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
 CERTIFICATE_LIFETIME = timedelta(days=825)
+RENEWAL = timedelta(days=30)
+"""A certificate that ends sooner than that is issued anew."""
+LOOPBACK = frozenset({"localhost", "127.0.0.1"})
+"""In every certificate: the SuperLink and this machine's own commands are reached there."""
+_LIMIT = 1 << 16
 _CLOCK_SKEW = timedelta(hours=1)
 
 
 def issue_authority(certificate: Path, key: Path) -> None:
     """Make a self-signed CA that may sign end certificates only."""
-    private = ec.generate_private_key(ec.SECP384R1())
+    private = _new_key(key)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "intertwine deployment CA")])
     builder = (
         _builder(name, name, private.public_key(), AUTHORITY_LIFETIME)
@@ -33,40 +39,76 @@ def issue_authority(certificate: Path, key: Path) -> None:
         .add_extension(_usage(signs_certificates=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
     )
-    _write(builder.sign(private, hashes.SHA384()), private, certificate, key)
+    write_atomic(certificate, builder.sign(private, hashes.SHA384()).public_bytes(Encoding.PEM))
 
 
-def issue_certificate(authority: Path, authority_key: Path, certificate: Path, key: Path, host: str) -> None:
-    """Sign a server certificate for `host` and localhost with the CA in these files."""
-    issuer = x509.load_pem_x509_certificate(authority.read_bytes())
-    signer = load_pem_private_key(authority_key.read_bytes(), password=None)
-    if not isinstance(signer, ec.EllipticCurvePrivateKey):
-        raise InputError(f"{authority_key} is not an EC key.", "Restore it from a backup.")
-    private = ec.generate_private_key(ec.SECP384R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
+def renew_certificate(
+    authority: Path, authority_key: Path, certificate: Path, key: Path, hosts: Collection[str]
+) -> bool:
+    """See that the server certificate has exactly these hosts and loopback, and goes on for a month.
+
+    hosts: DNS names and IP addresses. Otherwise the CA in these files signs a new one, for the key that is
+    there; a key is made if there is none. Whether a new one was made.
+    """
+    if certificate.exists() and key.exists():
+        current = x509.load_pem_x509_certificate(read_bounded(certificate, _LIMIT))
+        lasts = current.not_valid_after_utc - datetime.now(UTC) > RENEWAL
+        if lasts and certificate_hosts(current) == LOOPBACK.union(hosts):
+            return False
+    private = _key(key) if key.exists() else _new_key(key)
+    _issue(authority, authority_key, certificate, private, sorted(hosts))
+    return True
+
+
+def certificate_hosts(certificate: x509.Certificate) -> frozenset[str]:
+    """DNS names and IP addresses of a server certificate."""
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return frozenset({*names.get_values_for_type(x509.DNSName), *map(str, addresses)})
+
+
+def _issue(
+    authority: Path,
+    authority_key: Path,
+    certificate: Path,
+    private: ec.EllipticCurvePrivateKey,
+    hosts: list[str],
+) -> None:
+    issuer = x509.load_pem_x509_certificate(read_bounded(authority, _LIMIT))
+    signer = _key(authority_key)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, (hosts or ["localhost"])[0][:64])])
+    names = [_general_name(host) for host in sorted(LOOPBACK.union(hosts))]
     builder = (
         _builder(name, issuer.subject, private.public_key(), CERTIFICATE_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(_names(host)), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
     )
-    _write(builder.sign(signer, hashes.SHA384()), private, certificate, key)
+    write_atomic(certificate, builder.sign(signer, hashes.SHA384()).public_bytes(Encoding.PEM))
 
 
-def _names(host: str) -> list[x509.GeneralName]:
-    names: list[x509.GeneralName] = [
-        x509.DNSName("localhost"),
-        x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")),
-    ]
+def _general_name(host: str) -> x509.GeneralName:
     try:
-        name: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
+        return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        name = x509.DNSName(host)
-    return names if name in names else [*names, name]
+        return x509.DNSName(host)
+
+
+def _new_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    private = ec.generate_private_key(ec.SECP384R1())
+    write_private(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return private
+
+
+def _key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key(read_bounded(path, _LIMIT), password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise InputError(f"{path} is not an EC key.", "Restore it from a backup.")
+    return key
 
 
 def _builder(
@@ -96,10 +138,3 @@ def _usage(signs_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _write(
-    signed: x509.Certificate, private: ec.EllipticCurvePrivateKey, certificate: Path, key: Path
-) -> None:
-    write_private(key, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    write_atomic(certificate, signed.public_bytes(Encoding.PEM))

@@ -18,7 +18,7 @@ from intertwine.server.closing import end_run
 from intertwine.server.cosigning import coordinator_policy, quorum_reached
 from intertwine.server.enrolment import invite as make_invitation
 from intertwine.server.export import export_bundle
-from intertwine.server.home import CoordinatorSettings, Home
+from intertwine.server.home import Home
 from intertwine.server.launch import build_plan, read_plan_file
 from intertwine.server.launch import launch as launch_run
 from intertwine.server.membership import revoke as end_membership
@@ -40,13 +40,19 @@ _LOOK_S = 5.0
 @app.command()
 def init(
     home: HomeOption = _DEFAULT_HOME,
-    host: Annotated[str, typer.Option(help="Address that the servers bind to.")] = "127.0.0.1",
-    fleet_port: Annotated[int, typer.Option(help="Port of Flower's SuperLink.")] = 9092,
-    control_port: Annotated[int, typer.Option(help="Port of the control plane.")] = 8443,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="Public name or address; once for each, the first in invitations."),
+    ] = None,
+    bind: Annotated[str | None, typer.Option(help="Local address to listen on.")] = None,
+    fleet_port: Annotated[int | None, typer.Option(help="Public port of the participants' nodes.")] = None,
+    control_port: Annotated[int | None, typer.Option(help="Public port of the control plane.")] = None,
+    superlink_port: Annotated[int | None, typer.Option(help="Loopback port of Flower's SuperLink.")] = None,
 ) -> None:
     """Make a home: CA, TLS certificate, signing key, database, settings. Safe to run twice."""
-    settings = CoordinatorSettings(host=host, fleet_port=fleet_port, control_port=control_port)
-    opened = Home.create(home, settings)
+    ports = {"fleet_port": fleet_port, "control_port": control_port, "superlink_port": superlink_port}
+    choices = {name: value for name, value in {"bind": bind, **ports}.items() if value is not None}
+    opened = Home.init(home, host or (), choices)
     _store(opened)
     console.print(f"The coordinator's home is {home}; its log key is {opened.signing_key.public}")
     typer.echo(f"For policies: log {log_verifier(opened.signing_key.public)}")

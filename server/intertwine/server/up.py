@@ -1,20 +1,27 @@
-"""The coordinator's two servers: Flower's SuperLink and the control plane, started and ended together."""
+"""The coordinator's servers: Flower's SuperLink, the Fleet proxy before it, and the control plane.
+
+They are started and ended together. The SuperLink listens on loopback; the two others on the public address.
+"""
 
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
-from contextlib import nullcontext
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import read_bounded, write_atomic
 from intertwine.server.control import control_plane
 from intertwine.server.cosigning import Cosigning, coordinator_policy
-from intertwine.server.home import Home
+from intertwine.server.fleet_proxy import fleet_proxy
+from intertwine.server.home import LOOPBACK_ADDRESS, Home
+from intertwine.server.patience import MAX_CONNECTIONS, ImpatientProtocol
 from intertwine.server.store import Store
 from intertwine.server.superlink import ControlClient, SuperLink
 
@@ -24,27 +31,41 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
     # The web server hands a signal on once it has ended; this way everything else ends in order too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings, policy = home.settings, coordinator_policy(home)
-    listener = _listen(settings.host, settings.control_port)
-    superlink = SuperLink(
+    with ExitStack() as stack:
+        control = stack.enter_context(_listen(settings.bind, settings.control_port, "control_port"))
+        fleet = stack.enter_context(_listen(settings.bind, settings.fleet_port, "fleet_port"))
+        superlink = _superlink(home)
+        stack.callback(superlink.stop)
+        superlink.start()
+        stack.enter_context(_process_file(home))
+        store = Store(home, home.signing_key)
+        if policy:
+            stack.enter_context(Cosigning(store, policy))
+        proxy = https_server(home, fleet_proxy(f"https://{superlink.address}", home.authority))
+        stack.enter_context(serving(proxy, fleet))
+        on_ready()
+        https_server(home, control_plane(home, store, superlink.register)).run(sockets=[control])
+
+
+def _superlink(home: Home) -> SuperLink:
+    return SuperLink(
         home.flower,
-        host=settings.host,
-        port=settings.fleet_port,
+        host=LOOPBACK_ADDRESS,
+        port=home.settings.superlink_port,
         ca=home.authority,
         certificate=home.certificate,
         key=home.certificate_key,
     )
+
+
+@contextmanager
+def _process_file(home: Home) -> Iterator[None]:
+    """For whoever wants this process to end."""
+    write_atomic(home.process_file, str(os.getpid()).encode())
     try:
-        superlink.start()
-        write_atomic(home.process_file, str(os.getpid()).encode())
-        on_ready()
-        store = Store(home, home.signing_key)
-        app = control_plane(home, store, superlink.register)
-        with Cosigning(store, policy) if policy else nullcontext():
-            https_server(home, app).run(sockets=[listener])
+        yield
     finally:
         home.process_file.unlink(missing_ok=True)
-        superlink.stop()
-        listener.close()
 
 
 def down(home: Home) -> None:
@@ -62,33 +83,49 @@ def down(home: Home) -> None:
 
 def control_client(home: Home) -> ControlClient:
     """The SuperLink's Control API, for commands that run beside `up`."""
-    return ControlClient(home.settings.fleet_address, home.authority)
+    return ControlClient(home.settings.superlink_address, home.authority)
 
 
-def https_server(home: Home, app: FastAPI) -> uvicorn.Server:
+def https_server(home: Home, app: Starlette) -> uvicorn.Server:
     """The web server of `app` with the deployment's certificate; it speaks HTTP/1.1 and nothing else."""
     return uvicorn.Server(
         uvicorn.Config(
             app,
             ssl_certfile=str(home.certificate),
             ssl_keyfile=str(home.certificate_key),
+            http=ImpatientProtocol,
             ws="none",
+            log_config=None,
             log_level="warning",
+            access_log=False,
+            proxy_headers=False,
             server_header=False,
+            limit_concurrency=MAX_CONNECTIONS,
             timeout_graceful_shutdown=5,
         )
     )
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextmanager
+def serving(server: uvicorn.Server, listener: socket.socket) -> Iterator[None]:
+    """Run a web server in a thread of its own."""
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
     try:
-        listener.bind((host, port))
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _listen(address: str, port: int, setting: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family)
     except OSError as error:
-        listener.close()
         raise InputError(
-            f"Port {port} on {host} cannot be used: {error.strerror}.",
-            "Stop the program that uses it, or change control_port in settings.toml.",
+            f"Port {port} on {address} cannot be used: {error.strerror}.",
+            f"Stop the program that uses it, or change {setting} in settings.toml.",
         ) from error
-    return listener
