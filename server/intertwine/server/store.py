@@ -1,20 +1,19 @@
 """The coordinator's durable state: log entries, participants and their keys, invitations, runs and blobs.
 
 Every change and the log entry that records it are one transaction. Several processes (control plane,
-round driver, command line) share one SQLite database; writers take their turn.
+round driver, command line) share one database; writers take their turn. A change of the tables here needs
+a migration in `migrations/versions/`.
 """
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import JSON, LargeBinary, create_engine, event, func, select
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy import JSON, BigInteger, LargeBinary, MetaData, func, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, validates
 
 from intertwine.protocols.bundle import MAX_BLOB_BYTES
 from intertwine.protocols.checkpoint import Checkpoint, log_verifier, sign_checkpoint
@@ -25,17 +24,28 @@ from intertwine.protocols.files import read_bounded, write_atomic
 from intertwine.protocols.merkle import Tree, leaf_hash
 from intertwine.protocols.round import InclusionProof
 from intertwine.protocols.signing import SigningKey
+from intertwine.server.database import URL_VARIABLE, Database, database_url
 from intertwine.server.home import Home
+from intertwine.server.schema import is_current, upgrade
 
+_MAX_PLACE_BYTES = 4096
 _POINTS_AT_ONCE = 500
 """Points in one query: SQLite bounds a statement's parameters."""
 
 
-class _Base(DeclarativeBase):
-    """Declarative base of the tables below."""
+class Base(DeclarativeBase):
+    """Declarative base of the tables below. Constraints have names, so that migrations can change them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+        }
+    )
 
 
-class LogRow(_Base):
+class LogRow(Base):
     """One log entry; `position` counts from 0. run: the run that it is about, if any."""
 
     __tablename__ = "entries"
@@ -46,7 +56,7 @@ class LogRow(_Base):
     run: Mapped[str] = mapped_column(index=True)
 
 
-class NamedBlob(_Base):
+class NamedBlob(Base):
     """A blob that an entry names, and that everybody may therefore have."""
 
     __tablename__ = "named_blobs"
@@ -54,7 +64,7 @@ class NamedBlob(_Base):
     digest: Mapped[str] = mapped_column(primary_key=True)
 
 
-class PublicationRow(_Base):
+class PublicationRow(Base):
     """Where in the log a model was published."""
 
     __tablename__ = "publications"
@@ -63,7 +73,7 @@ class PublicationRow(_Base):
     task: Mapped[str] = mapped_column(index=True)
 
 
-class CosignedNote(_Base):
+class CosignedNote(Base):
     """A checkpoint with co-signatures that satisfied the policy."""
 
     __tablename__ = "cosigned_notes"
@@ -72,7 +82,7 @@ class CosignedNote(_Base):
     note: Mapped[str]
 
 
-class Participant(_Base):
+class Participant(Base):
     """An enrolled participant; role and tasks are what the coordinator invited it for.
 
     signing_key: the one in force.
@@ -89,7 +99,7 @@ class Participant(_Base):
     access_digest: Mapped[str] = mapped_column(unique=True)
 
 
-class KeyChangeRow(_Base):
+class KeyChangeRow(Base):
     """A participant's change of key; sequence counts them from 1. document: the Signed[NewKey]."""
 
     __tablename__ = "key_changes"
@@ -101,7 +111,7 @@ class KeyChangeRow(_Base):
     document: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class RevocationRow(_Base):
+class RevocationRow(Base):
     """A participant whose membership has ended."""
 
     __tablename__ = "revocations"
@@ -109,7 +119,7 @@ class RevocationRow(_Base):
     participant: Mapped[str] = mapped_column(primary_key=True)
 
 
-class Invitation(_Base):
+class Invitation(Base):
     """A one-time token, kept as the digest of its secret."""
 
     __tablename__ = "invitations"
@@ -118,11 +128,11 @@ class Invitation(_Base):
     participant: Mapped[str]
     role: Mapped[str]
     tasks: Mapped[list[str]] = mapped_column(JSON)
-    expires: Mapped[int]
+    expires: Mapped[int] = mapped_column(BigInteger)
     used: Mapped[bool] = mapped_column(default=False)
 
 
-class AccessGrant(_Base):
+class AccessGrant(Base):
     """A bearer token of an administrator or auditor, kept as its digest. number: counts grants from 1.
 
     ended: revoked before it expired.
@@ -134,11 +144,11 @@ class AccessGrant(_Base):
     name: Mapped[str] = mapped_column(index=True)
     role: Mapped[str]
     token_digest: Mapped[str] = mapped_column(unique=True)
-    expires: Mapped[int]
+    expires: Mapped[int] = mapped_column(BigInteger)
     ended: Mapped[bool] = mapped_column(default=False)
 
 
-class CommitmentPoint(_Base):
+class CommitmentPoint(Base):
     """A commitment that was used; the log never takes it twice."""
 
     __tablename__ = "commitment_points"
@@ -146,7 +156,7 @@ class CommitmentPoint(_Base):
     point: Mapped[str] = mapped_column(primary_key=True)
 
 
-class DatasetRow(_Base):
+class DatasetRow(Base):
     """A dataset document that was enrolled. document: the Signed[Dataset]; digest: of it."""
 
     __tablename__ = "datasets"
@@ -159,7 +169,7 @@ class DatasetRow(_Base):
     document: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class RoundNonce(_Base):
+class RoundNonce(Base):
     """The secret that a round's beacon is drawn from, kept so that a round survives its driver."""
 
     __tablename__ = "round_nonces"
@@ -169,7 +179,7 @@ class RoundNonce(_Base):
     nonce: Mapped[str]
 
 
-class Run(_Base):
+class Run(Base):
     """A launched run. state: launched, running, finished, failed or stopped.
 
     flower_run: Flower's id of the latest process that was started to drive it; driver: of the latest that
@@ -181,12 +191,17 @@ class Run(_Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     task: Mapped[str]
     plan: Mapped[bytes] = mapped_column(LargeBinary)
-    launched: Mapped[int]
+    launched: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str]
     detail: Mapped[str] = mapped_column(default="")
     finished_rounds: Mapped[int] = mapped_column(default=0)
     flower_run: Mapped[str] = mapped_column(default="")
     driver: Mapped[str] = mapped_column(default="")
+
+    @validates("detail")
+    def _storable(self, _column: str, detail: str) -> str:
+        """Details may quote what a participant sent, and PostgreSQL takes no NUL."""
+        return detail.replace("\0", "\ufffd")
 
     @property
     def ended(self) -> bool:
@@ -214,20 +229,43 @@ class Store:
     def __init__(self, home: Home, key: SigningKey) -> None:
         self._blobs = home.blobs
         self._key = key
+        self._created = LogCreated(log_key=key.public)
         self._tree = Tree()
         self._growing = threading.Lock()
-        self._engine = create_engine(f"sqlite:///{home.database}", connect_args={"timeout": 30})
-        event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin)
-        self._reader = self._engine.execution_options(begin="DEFERRED")
-        self._create()
+        self._database = Database(database_url(home))
+        self._open(home)
 
-    def _create(self) -> None:
-        """Make what is missing of the tables, and with them the log's first entry."""
-        with self._engine.begin() as connection, Session(connection) as session:
-            _Base.metadata.create_all(connection)
-            if _length(session) == 0:
-                self.append(session, Act(time=now(), act=LogCreated(log_key=self._key.public)))
+    def _open(self, home: Home) -> None:
+        """Bring the schema up to date, begin a new log, and see that the log is this coordinator's.
+
+        InputError for a newer schema, for another coordinator's log, and for a database without a log if the
+        home's was begun before: two logs under one key are what witnesses refuse.
+        """
+        with self.reading() as session:
+            current = is_current(session.connection())
+        if not current:
+            with self.transaction() as session:
+                upgrade(session.connection())
+                if _length(session) == 0:
+                    self._begin_log(session, home)
+        first = [decode_entry(data) for data in self.entries(0, 1)]
+        if not any(isinstance(entry, Act) and entry.act == self._created for entry in first):
+            raise InputError(
+                f"The database {self._database.where} does not hold this coordinator's log.",
+                "Give each coordinator a database of its own.",
+            )
+        if not home.log_begun.exists():
+            write_atomic(home.log_begun, self._database.where.encode())
+
+    def _begin_log(self, session: Session, home: Home) -> None:
+        """The log's first entry; InputError if this home's log has one elsewhere."""
+        if home.log_begun.exists():
+            place = read_bounded(home.log_begun, _MAX_PLACE_BYTES).decode(errors="replace")
+            raise InputError(
+                f"This coordinator's log was begun in {place}, and {self._database.where} has none of it.",
+                f"Set {URL_VARIABLE} or database_url as it was, or restore the database from a backup.",
+            )
+        self.append(session, Act(time=now(), act=self._created))
 
     @property
     def deployment(self) -> str:
@@ -239,26 +277,13 @@ class Store:
         """The name of the log."""
         return log_verifier(self._key.public).name
 
-    @contextmanager
-    def transaction(self) -> Iterator[Session]:
-        """A write transaction: all of it lands, or nothing. InputError if the disk is full."""
-        try:
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
-                yield session
-        except OperationalError as error:
-            raise InputError(
-                f"The coordinator's database cannot be written: {error.orig}.",
-                "Free some space, then try again.",
-            ) from error
+    def transaction(self) -> AbstractContextManager[Session]:
+        """A write transaction: all of it lands, or nothing. InputError if it fails, as on a full disk."""
+        return self._database.writing()
 
-    @contextmanager
-    def reading(self) -> Iterator[Session]:
+    def reading(self) -> AbstractContextManager[Session]:
         """One consistent view of the database, which never waits for a writer. InputError if it fails."""
-        try:
-            with Session(self._reader, expire_on_commit=False) as session, session.begin():
-                yield session
-        except OperationalError as error:
-            raise InputError(f"The coordinator's database cannot be read: {error.orig}.") from error
+        return self._database.reading()
 
     def append(self, session: Session, entry: Entry) -> int:
         """Add an entry to the log within `session`'s transaction; returns its position."""
@@ -365,7 +390,7 @@ class Store:
 
     def participant(self, name: str) -> Participant:
         """An enrolled participant; InputError if there is none of that name."""
-        with self.transaction() as session:
+        with self.reading() as session:
             participant = session.get(Participant, name)
         if participant is None:
             raise InputError(
@@ -375,12 +400,12 @@ class Store:
 
     def participants(self) -> list[Participant]:
         """Everyone who is enrolled, by name."""
-        with self.transaction() as session:
-            return list(session.scalars(select(Participant).order_by(Participant.name)))
+        with self.reading() as session:
+            return sorted(session.scalars(select(Participant)), key=lambda member: member.name)
 
     def run(self, name: str) -> Run:
         """A run; InputError if there is none of that name."""
-        with self.transaction() as session:
+        with self.reading() as session:
             run = session.get(Run, name)
         if run is None:
             raise InputError(f"There is no run {name!r}.", "See: intertwine coordinator status")
@@ -388,8 +413,8 @@ class Store:
 
     def runs(self) -> list[Run]:
         """Every run, in the order of launching."""
-        with self.transaction() as session:
-            return list(session.scalars(select(Run).order_by(Run.launched, Run.name)))
+        with self.reading() as session:
+            return sorted(session.scalars(select(Run)), key=lambda run: (run.launched, run.name))
 
     def update_run(self, name: str, **values: str | int) -> None:
         """Change columns of a run's row."""
@@ -402,16 +427,6 @@ class Store:
 def now() -> int:
     """The time that goes into entries: whole seconds since 1970, UTC."""
     return int(time.time())
-
-
-def _configure(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # leave BEGIN to _begin
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Any) -> None:
-    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'IMMEDIATE')}")
 
 
 def _length(session: Session) -> int:

@@ -1,0 +1,175 @@
+"""The database behind the store: SQLite in the coordinator's home, or PostgreSQL by URL.
+
+Both keep the same promises to every process that uses them. Writers take their turns, from the first
+statement of a transaction to its end; a reader sees one moment and waits for nobody; what is committed is
+on disk.
+"""
+
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.orm import Session
+
+from intertwine.protocols.errors import InputError
+from intertwine.server.home import Home
+
+URL_VARIABLE = "INTERTWINE_DATABASE_URL"
+"""Environment variable that says which database, so that its password need not lie in a file."""
+
+_PATIENCE_S = 30
+"""How long a writer waits for its turn."""
+_CONNECT_S = 10
+_TURN = 0x696E74657274
+"""Key of the lock that PostgreSQL's writers take turns by; such locks are the database's own."""
+
+
+def database_url(home: Home) -> URL:
+    """Which database the home's coordinator uses: the environment's, else the settings', else its own file.
+
+    InputError if it is not a URL of PostgreSQL.
+    """
+    if given := os.environ.get(URL_VARIABLE):
+        return postgresql_url(given, URL_VARIABLE)
+    if given := home.settings.database_url:
+        return postgresql_url(given, "database_url in settings.toml")
+    return URL.create("sqlite", database=str(home.database))
+
+
+def postgresql_url(text: str, source: str) -> URL:
+    """Read a database URL. source: what it comes from, for messages, which never show the URL."""
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        url = None
+    if url is None or url.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise InputError(
+            f"{source} is not the URL of a PostgreSQL database.",
+            "Write it as postgresql+psycopg://USER:PASSWORD@HOST:5432/DATABASE.",
+        )
+    return url.set(drivername="postgresql+psycopg")
+
+
+class Database:
+    """Transactions on one database, of either kind.
+
+    where: what messages call it; without user and password.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._sqlite = url.drivername == "sqlite"
+        self.where = str(url.database) if self._sqlite else f"{url.host}:{url.port or 5432}/{url.database}"
+        self._engine = _sqlite(url) if self._sqlite else _postgresql(url)
+        self._reader = self._engine.execution_options(
+            **(_SQLITE_READS if self._sqlite else _POSTGRESQL_READS)
+        )
+        weakref.finalize(self, self._engine.dispose)
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction beside which no other writes: all of it lands, or nothing. InputError if it fails."""
+        with self._refusing("written"), _session(self._engine) as session:
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One consistent view of the database, which never waits for a writer. InputError if it fails."""
+        with self._refusing("read"), _session(self._reader) as session:
+            yield session
+
+    @contextmanager
+    def _refusing(self, what: str) -> Iterator[None]:
+        """Say why the database does not do it, without any value that it was given."""
+        try:
+            yield
+        except IntegrityError:
+            raise  # not the database's failure
+        except DataError as error:
+            raise InputError(
+                "A value does not fit into the database.", "Leave out control characters."
+            ) from error
+        except DBAPIError as error:
+            remedy = (
+                "Free some space"
+                if self._sqlite
+                else "See that the server runs, has space and admits this user"
+            )
+            raise InputError(
+                f"The coordinator's database {self.where} cannot be {what}: {_reason(error)}.",
+                f"{remedy}, then try again.",
+            ) from error
+
+
+@contextmanager
+def _session(engine: Engine) -> Iterator[Session]:
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def _reason(error: DBAPIError) -> str:
+    """The first line of what the database says."""
+    lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+    return lines[0].strip().rstrip(".")
+
+
+# SQLite: BEGIN IMMEDIATE takes the one lock of writers; a deferred transaction reads a snapshot of the WAL.
+
+_SQLITE_READS = {"begin": "DEFERRED"}
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": _PATIENCE_S}, hide_parameters=True)
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # leave BEGIN to _begin_sqlite
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'IMMEDIATE')}")
+
+
+# PostgreSQL: writers begin with one lock, and then see what others wrote before, because READ COMMITTED looks
+# anew with every statement; a repeatable read has one snapshot.
+
+_POSTGRESQL_READS = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        engine = create_engine(
+            url,
+            connect_args={"connect_timeout": _CONNECT_S},
+            isolation_level="READ COMMITTED",
+            pool_pre_ping=True,  # a server that was restarted is connected to anew
+            hide_parameters=True,
+        )
+    except ImportError as error:
+        raise InputError(
+            "PostgreSQL's driver is not installed.", 'Run: pip install "intertwine[postgresql]"'
+        ) from error
+    event.listen(engine, "connect", _configure_postgresql)
+    event.listen(engine, "begin", _begin_postgresql)
+    return engine
+
+
+def _configure_postgresql(connection: Any, _record: Any) -> None:
+    connection.execute("SET synchronous_commit = on")
+    connection.execute(f"SET lock_timeout = '{_PATIENCE_S}s'")
+    connection.commit()
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if not connection.get_execution_options().get("postgresql_readonly"):
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
