@@ -16,6 +16,7 @@ from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.plan import Plan
 from intertwine.server.closing import end_run
 from intertwine.server.cosigning import coordinator_policy, quorum_reached
+from intertwine.server.database import Database, postgresql_url
 from intertwine.server.enrolment import invite as make_invitation
 from intertwine.server.export import export_bundle
 from intertwine.server.home import Home
@@ -48,10 +49,16 @@ def init(
     fleet_port: Annotated[int | None, typer.Option(help="Public port of the participants' nodes.")] = None,
     control_port: Annotated[int | None, typer.Option(help="Public port of the control plane.")] = None,
     superlink_port: Annotated[int | None, typer.Option(help="Loopback port of Flower's SuperLink.")] = None,
+    database: Annotated[
+        str | None, typer.Option(help="URL of a PostgreSQL database; without it, SQLite in the home.")
+    ] = None,
 ) -> None:
     """Make a home: CA, TLS certificate, signing key, database, settings. Safe to run twice."""
+    if database:
+        Database(postgresql_url(database, "--database")).check()
     ports = {"fleet_port": fleet_port, "control_port": control_port, "superlink_port": superlink_port}
-    choices = {name: value for name, value in {"bind": bind, **ports}.items() if value is not None}
+    given = {"bind": bind, "database_url": database, **ports}
+    choices = {name: value for name, value in given.items() if value is not None}
     opened = Home.init(home, host or (), choices)
     _store(opened)
     console.print(f"The coordinator's home is {home}; its log key is {opened.signing_key.public}")
