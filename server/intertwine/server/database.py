@@ -83,6 +83,11 @@ class Database:
         with self._refusing("read"), _session(self._reader) as session:
             yield session
 
+    def check(self) -> None:
+        """InputError if the database cannot be reached."""
+        with self.reading() as session:
+            session.connection()
+
     @contextmanager
     def _refusing(self, what: str) -> Iterator[None]:
         """Say why the database does not do it, without any value that it was given."""
