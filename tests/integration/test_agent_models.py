@@ -8,9 +8,11 @@ import httpx
 import pytest
 
 from deploy.demo.data.simulate import portfolio
+from intertwine.client import published
 from intertwine.client.enrol import enrol
 from intertwine.client.home import Home as AgentHome
 from intertwine.client.predict import predict
+from intertwine.client.published import fetch, kept
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.aggregation import parameters_to_bytes
 from intertwine.protocols.entries import Publication, decode_entry
@@ -150,6 +152,40 @@ def test_a_damaged_local_copy_is_fetched_again(agent: AgentHome) -> None:
     whole = model.read_bytes()
     model.write_bytes(b"damaged")
     assert predict(agent, "risk").model.read_bytes() == whole
+
+
+def test_an_older_model_than_the_one_kept_is_refused(agent: AgentHome, federation: MemoryFederation) -> None:
+    """A coordinator, or whoever stands between, shows an old record: it is signed and logged all the same."""
+    definition = find_task("risk")
+    older = fetch(agent, definition)
+    record = agent.models / "risk.record"
+    before = record.read_bytes()
+    parameters = parameters_to_bytes(definition.initial_parameters() + 1.0)
+    publish(federation.store, parameters, expected_model(definition.template(), parameters, {}))
+    newer = fetch(agent, definition)
+    assert newer.position > older.position
+    after = record.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(published, "request", lambda *_arguments, **_options: before)
+        with pytest.raises(VerificationError, match="model_rollback"):
+            fetch(agent, definition)
+    assert record.read_bytes() == after
+    found = kept(agent, definition)
+    assert found is not None
+    assert found.publication == newer.publication
+
+
+def test_a_record_that_is_altered_on_the_disk_is_not_believed(agent: AgentHome) -> None:
+    definition = find_task("risk")
+    assert kept(agent, definition) is None
+    fetch(agent, definition)
+    record = agent.models / "risk.record"
+    whole = record.read_bytes()
+    record.write_bytes(whole.replace(b'"index":', b'"index":1'))
+    with pytest.raises(VerificationError, match="log_inclusion"):
+        kept(agent, definition)
+    fetch(agent, definition)
+    assert record.read_bytes() == whole
 
 
 def test_a_record_under_another_log_key_is_refused(agent: AgentHome) -> None:
