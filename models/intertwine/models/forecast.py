@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from intertwine.models import dpsgd, intervals, lstm, series
 from intertwine.models.dpsgd import Batch, Speed
-from intertwine.models.intervals import Units
+from intertwine.models.intervals import Tails, Units
 from intertwine.models.lstm import LSTM
 from intertwine.models.onnx_graph import Graph
 from intertwine.models.series import Series, Windows
@@ -159,15 +159,20 @@ def error_unit(records: Series) -> Tensor:
     return torch.tensor(ERROR_UNIT * np.sqrt(mean + 1.0), dtype=torch.float64)
 
 
-def _bands(records: Series, ahead: Units, past: Units) -> tuple[list[str], str]:
-    """Each forecast's band, and what such bands held lately, in words; InputError if the past is too short.
+def calibrated(records: Series, past: Units) -> tuple[Tails, list[float]]:
+    """What makes a band of `COVERAGES[0]` out of past errors, and what bands of each coverage held lately.
 
-    ahead: shape (s,). past: forecasts of the weeks of `last_windows`, shape (s, n).
+    past: forecasts of the weeks of `last_windows`, shape (s, n). InputError if the past is too short.
     """
     windows = series.last_windows(records, intervals.PAST_WEEKS)
     scores = intervals.scores(past, windows.target.numpy(), windows.units.numpy())
     held = [intervals.rolling_coverage(scores, coverage) for coverage in COVERAGES]
-    tails = intervals.calibrate(scores[:, -intervals.CALIBRATION_WEEKS :], COVERAGES[0])
+    return intervals.calibrate(scores[:, -intervals.CALIBRATION_WEEKS :], COVERAGES[0]), held
+
+
+def _bands(records: Series, ahead: Units, past: Units) -> tuple[list[str], str]:
+    """Each forecast's band, shape (s,), and what such bands held lately, in words; see `calibrated`."""
+    tails, held = calibrated(records, past)
     low, high = intervals.band(ahead, records.units[:, -lstm.STEPS :], tails)
     bands = [f", {lower:.0f} to {upper:.0f}" for lower, upper in zip(low, high, strict=True)]
     counted = ", ".join(
