@@ -36,11 +36,16 @@ class Explanation:
         total: NDArray[np.float64] = self.base + self.features.sum(axis=1)
         return total
 
-    def line(self, row: int) -> str:
-        """The largest shares of one row, those of one property added up, and what remains."""
+    def properties(self, row: int) -> dict[str, float]:
+        """The share of each property of one row: those of its features added up."""
         shares: dict[str, float] = {}
         for name, value in zip(vulnerability.PROPERTIES, self.features[row], strict=True):
             shares[name] = shares.get(name, 0.0) + float(value)
+        return shares
+
+    def line(self, row: int) -> str:
+        """The largest shares of one row, and what remains."""
+        shares = self.properties(row)
         largest = sorted(shares, key=lambda name: -abs(shares[name]))
         named = [f"{name} {shares[name]:+.2f}" for name in largest[:_SHOWN]]
         rest = sum(shares[name] for name in largest[_SHOWN:])
