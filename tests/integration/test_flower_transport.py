@@ -1,7 +1,7 @@
-"""The Flower transport with real processes: one SuperLink, four SuperNodes, four resident executors.
+"""The Flower transport with real processes: a SuperLink behind its proxy, four SuperNodes, four executors.
 
 The ServerApp process is Flower's own. A `sitecustomize` on its path puts a driver in the place of
-`intertwine.server.rounds`, which makes the exchanges that the test asks for over a local socket.
+`intertwine.server.driver`, which makes the exchanges that the test asks for over a local socket.
 """
 
 import hashlib
@@ -13,19 +13,13 @@ import threading
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.fab import manifest_fab
@@ -39,14 +33,17 @@ with warnings.catch_warnings():
 
     from intertwine.client.executor import Executor
     from intertwine.client.supernode import SuperNode, create_node_key
+    from intertwine.server.fleet_proxy import fleet_proxy
+    from intertwine.server.home import CoordinatorSettings, Home
     from intertwine.server.superlink import ControlClient, SuperLink
+    from intertwine.server.up import https_server, serving
 
 NODES = 4
 SLOW_S = 8
 DRIVER = """
 import sys, types
 
-def run(fleet, run_config):
+def drive(fleet, run_config, flower_run):
     import json
     from multiprocessing.connection import Client
     from pathlib import Path
@@ -69,9 +66,9 @@ def run(fleet, run_config):
                     failures[node] = [reply.kind.value, reply.reason]
             test.send_bytes(json.dumps({"order": order, "payloads": payloads, "failures": failures}).encode())
 
-driver = types.ModuleType("intertwine.server.rounds")
-driver.run = run
-sys.modules["intertwine.server.rounds"] = driver
+driver = types.ModuleType("intertwine.server.driver")
+driver.drive = drive
+sys.modules["intertwine.server.driver"] = driver
 """
 
 
@@ -152,37 +149,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def write_certificates(folder: Path) -> tuple[Path, Path, Path]:
-    """An authority, and a certificate for loopback with its key."""
-    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-    now = datetime.now(UTC)
-
-    def certificate(subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder()
-            .issuer_name(authority)
-            .subject_name(subject)
-            .public_key(public)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
-        )
-
-    root = certificate(authority, authority_key.public_key()).add_extension(
-        x509.BasicConstraints(ca=True, path_length=0), critical=True
+def link(home: Home, environment: Mapping[str, str] | None = None) -> SuperLink:
+    """The SuperLink of a coordinator's home."""
+    return SuperLink(
+        home.flower,
+        host="127.0.0.1",
+        port=home.settings.superlink_port,
+        ca=home.authority,
+        certificate=home.certificate,
+        key=home.certificate_key,
+        environment=environment,
     )
-    leaf = certificate(
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "superlink")]), key.public_key()
-    ).add_extension(
-        x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]),
-        critical=False,
-    )
-    paths = folder / "ca.pem", folder / "server.pem", folder / "server.key"
-    paths[0].write_bytes(root.sign(authority_key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    paths[1].write_bytes(leaf.sign(authority_key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    paths[2].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return paths
 
 
 def handle(request: bytes, run_id: int) -> bytes:
@@ -200,37 +177,29 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     home = tmp_path_factory.mktemp("federation")
     (home / "path").mkdir()
     (home / "path" / "sitecustomize.py").write_text(DRIVER)
-    ca, certificate, key = write_certificates(home)
-    superlink = SuperLink(
-        home / "coordinator",
-        host="127.0.0.1",
-        port=free_port(),
-        ca=ca,
-        certificate=certificate,
-        key=key,
-        environment={"PYTHONPATH": str(home / "path")},
-    )
-    stop = threading.Event()
-    threads = []
-    nodes = {}
-    try:
+    coordinator = Home.create(home / "coordinator", CoordinatorSettings(superlink_port=free_port()))
+    superlink = link(coordinator, {"PYTHONPATH": str(home / "path")})
+    proxy = https_server(coordinator, fleet_proxy(f"https://{superlink.address}", coordinator.authority))
+    with ExitStack() as stack:
+        stack.callback(superlink.stop)
         superlink.start()
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        stack.enter_context(serving(proxy, listener))
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        stop = threading.Event()
+        nodes = {}
         for number in range(NODES):
             public = create_node_key(home / f"node{number}.key")
             node_id = superlink.register(public)
             assert superlink.register(public) == node_id
-            node = SuperNode(
-                home / f"node{number}", address=superlink.address, ca=ca, key=home / f"node{number}.key"
-            )
+            key = home / f"node{number}.key"
+            node = SuperNode(home / f"node{number}", address=address, ca=coordinator.authority, key=key)
             nodes[node_id] = node
-            threads.append(threading.Thread(target=Executor(node, handle).run, args=(stop,)))
-            threads[-1].start()
+            thread = threading.Thread(target=Executor(node, handle).run, args=(stop,))
+            stack.callback(thread.join)
+            thread.start()
+        stack.callback(stop.set)
         yield Federation(superlink, home, nodes)
-    finally:
-        stop.set()
-        superlink.stop()
-        for thread in threads:
-            thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -287,14 +256,7 @@ def test_the_next_run_survives_restarts_of_node_and_superlink(federation: Federa
 
 def test_second_superlink_names_the_port_in_use(federation: Federation) -> None:
     port = int(federation.superlink.address.rpartition(":")[2])
-    second = SuperLink(
-        federation.home / "second",
-        host="127.0.0.1",
-        port=port,
-        ca=federation.superlink.ca,
-        certificate=federation.home / "server.pem",
-        key=federation.home / "server.key",
-    )
+    second = link(Home.create(federation.home / "second", CoordinatorSettings(superlink_port=port)))
     with pytest.raises(InputError, match=f"Port {port} .* choose another port"):
         second.start()
     assert not second.alive
@@ -322,7 +284,7 @@ def test_superlink_is_not_bound_to_the_network(tmp_path: Path) -> None:
 
 
 def test_control_client_without_superlink(tmp_path: Path) -> None:
-    ca, _, _ = write_certificates(tmp_path)
+    ca = Home.create(tmp_path / "home", CoordinatorSettings()).authority
     client = ControlClient(f"127.0.0.1:{free_port()}", ca)
     with pytest.raises(FederationError, match="does not answer"):
         client.run_status(1)

@@ -1,9 +1,9 @@
 """The public way to Flower's SuperLink: POST /v1/fleet/NAME is passed on, and nothing else.
 
 The SuperLink's port also carries its Control and Runtime APIs, which know no callers: whoever reaches those
-can register nodes and start runs. So it listens on loopback, and this proxy on the public address. The path of
-a request has to be one of the Fleet API's to the letter, before any decoding, and of its headers only those
-that Flower reads go on. Who sent it is then for the SuperLink to find out: a node's key signs each request.
+can register nodes and start runs. So it listens on loopback, and this proxy on the public address. A path has
+to be one of the Fleet API to the letter, before any decoding, and of the headers only those that Flower reads
+go on. Who sent a request is then for the SuperLink to find out: a node signs each with its key.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ def _refusal(request: Request) -> Response | None:
     if request.method != "POST":
         return _say(405, "The Fleet API takes POST.", {"Allow": "POST"})
     length = request.headers.get("content-length", "")
-    if "transfer-encoding" in request.headers or not re.fullmatch("[0-9]{1,12}", length):
+    if "transfer-encoding" in request.headers or not re.fullmatch("[0-9]{1,20}", length):
         return _say(411, "The request does not declare its length.")
     if int(length) > MAX_BODY_BYTES:
         return _say(413, f"The request is larger than {MAX_BODY_BYTES} bytes.")
