@@ -26,6 +26,8 @@ from intertwine.server.membership import revoke as end_membership
 from intertwine.server.membership import revoked
 from intertwine.server.store import Run, Store
 from intertwine.server.superlink import ControlClient
+from intertwine.server.supervisor import forget_driver, start_driver
+from intertwine.server.supervisor import resume as resume_run
 from intertwine.server.up import control_client, down
 from intertwine.server.up import up as serve
 from intertwine.zk.sampler import total_variation
@@ -35,7 +37,7 @@ console = Console()
 
 HomeOption = Annotated[Path, typer.Option("--home", help="The coordinator's home folder.")]
 _DEFAULT_HOME = Path.home() / ".intertwine" / "coordinator"
-_LOOK_S = 5.0
+_LOOK_S, _PATIENCE_S = 5.0, 60.0
 
 
 @app.command()
@@ -119,10 +121,24 @@ def launch(
         choices["participants"] = participant
     checked = build_plan(store, task, run, choices)
     _show_cost(checked)
-    config = {"home": str(opened.path.resolve()), "run": run}
-    launch_run(store, opened.signing_key, checked, lambda: control_client(opened).launch(config))
+    control = control_client(opened)
+    launch_run(store, opened.signing_key, checked, lambda: start_driver(opened, store, control, run))
     if wait:
-        _follow(store, checked, control_client(opened))
+        _follow(store, checked, control)
+
+
+@app.command()
+def resume(
+    run: Annotated[str, typer.Argument(help="A run that was interrupted, or that failed before its end.")],
+    home: HomeOption = _DEFAULT_HOME,
+    wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = True,
+) -> None:
+    """Let a run go on from its last round. Nothing is published twice, and no budget is spent twice."""
+    opened = Home.open(home)
+    store, control = _store(opened), control_client(opened)
+    resume_run(opened, store, control, run)
+    if wait:
+        _follow(store, Plan.decode(store.run(run).plan), control)
 
 
 @app.command()
@@ -162,8 +178,8 @@ def stop(
     row = store.run(run)
     if row.ended:
         raise InputError(f"Run {run!r} has {row.state} already.")
-    control_client(opened).stop_run(int(row.flower_run))
     end_run(store, Plan.decode(row.plan), "stopped", "stopped by the coordinator")
+    forget_driver(control_client(opened), row)
 
 
 @app.command()
@@ -212,30 +228,29 @@ def _show_cost(plan: Plan) -> None:
 def _follow(store: Store, plan: Plan, control: ControlClient) -> None:
     """Show progress until the run ends; FederationError if it fails."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    seen, look = "", time.monotonic() + _LOOK_S
+    seen, answered = "", time.monotonic()
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(f"{plan.run} rounds", total=plan.rounds)
         while not (row := store.run(plan.run)).ended:
             seen = _report(progress, row, seen)
             progress.update(bar, completed=row.finished_rounds)
             time.sleep(0.5)
-            if time.monotonic() > look:
-                _end_if_abandoned(store, plan, row, control)
-                look = time.monotonic() + _LOOK_S
+            if time.monotonic() > answered + _LOOK_S:
+                answered = time.monotonic() if control.answers() else answered
+                _require_recent(answered)
         _report(progress, row, seen)
         progress.update(bar, completed=row.finished_rounds)
     if row.state != "finished":
         raise FederationError(f"Run {plan.run!r} has {row.state}: {row.detail}")
 
 
-def _end_if_abandoned(store: Store, plan: Plan, row: Run, control: ControlClient) -> None:
-    """A driver that was killed cannot say so itself: ask Flower whether it still runs."""
-    try:
-        status = control.run_status(int(row.flower_run))
-    except FederationError as error:
-        status = f"finished: {error}"
-    if status.startswith("finished"):
-        end_run(store, plan, "failed", f"the run's process has ended ({status})")
+def _require_recent(answered: float) -> None:
+    """FederationError if the SuperLink answered last too long ago for a mere restart."""
+    if time.monotonic() > answered + _PATIENCE_S:
+        raise FederationError(
+            "The coordinator's servers do not answer any more.",
+            "Start them: intertwine coordinator up; the run goes on by itself then.",
+        )
 
 
 def _report(progress: Progress, row: Run, seen: str) -> str:

@@ -36,7 +36,7 @@ def drive(fleet: Fleet, config: Mapping[str, object], flower_run: int) -> None:
     key, name = home.signing_key, str(config["run"])
     store = Store(home, key)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    with _only_driver(home, name):
+    with only_driver(home, name):
         plan = Plan.decode(store.run(name).plan)
         store.update_run(name, driver=str(flower_run))
         try:
@@ -53,14 +53,14 @@ def drive(fleet: Fleet, config: Mapping[str, object], flower_run: int) -> None:
 def driven(home: Home, run: str) -> bool:
     """Whether a process drives the run now."""
     try:
-        with _only_driver(home, run):
+        with only_driver(home, run):
             return False
     except FederationError:
         return True
 
 
 @contextmanager
-def _only_driver(home: Home, run: str) -> Iterator[None]:
+def only_driver(home: Home, run: str) -> Iterator[None]:
     """FederationError if another process drives the run."""
     make_private_directory(home.drivers)
     descriptor = os.open(home.drivers / f"{run}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

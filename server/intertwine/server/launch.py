@@ -78,8 +78,8 @@ def build_plan(store: Store, task: str, run: str, choices: Mapping[str, Any]) ->
     return plan
 
 
-def launch(store: Store, key: SigningKey, plan: Plan, start: Callable[[], int]) -> None:
-    """Log the plan and start its run; if it cannot be started, the log says so too."""
+def launch(store: Store, key: SigningKey, plan: Plan, start: Callable[[], object]) -> None:
+    """Log the plan and let `start` start a driver of its run; if that fails, the log says so too."""
     if any(run.name == plan.run for run in store.runs()):
         raise InputError(f"There is a run {plan.run!r} already.", "Choose another --run.")
     with store.transaction() as session:
@@ -88,7 +88,7 @@ def launch(store: Store, key: SigningKey, plan: Plan, start: Callable[[], int]) 
         store.append(session, PlanEntry(time=now(), plan=Signed[Plan].create(plan, key)))
         session.add(Run(name=plan.run, task=plan.task, plan=plan.encode(), state="launched", launched=now()))
     try:
-        store.update_run(plan.run, flower_run=str(start()))
+        start()
     except IntertwineError as error:
         end_run(store, plan, "failed", str(error))
         raise

@@ -46,12 +46,21 @@ class ControlClient:
     """Registers nodes and starts, watches and stops runs on a SuperLink, from any process of this machine.
 
     address: "host:port". ca: PEM file of the authority that signed the SuperLink's certificate.
-    Every method raises FederationError if the SuperLink does not answer or refuses.
+    Every method but `answers` raises FederationError if the SuperLink does not answer or refuses.
     """
 
     def __init__(self, address: str, ca: Path) -> None:
         self.address = address
         self.ca = ca
+
+    def answers(self) -> bool:
+        """Whether the SuperLink is there."""
+        context = ssl.create_default_context(cafile=self.ca)
+        try:
+            health = httpx.get(f"https://{self.address}/health", verify=context, trust_env=False, timeout=5)
+        except httpx.TransportError:
+            return False
+        return health.is_success
 
     def register(self, public_key: bytes) -> int:
         """Admit the node with this OpenSSH ECDSA P-384 public key; its node id, the same one each time."""
@@ -92,18 +101,26 @@ class ControlClient:
             return int(client.StartRun(request).run_id)
 
     def run_status(self, run_id: int) -> str:
-        """One of pending, starting, running, finished:completed, finished:failed, finished:stopped."""
+        """One of pending, starting, running, finished:completed, finished:failed, finished:stopped.
+
+        finished:unknown if the SuperLink knows no such run.
+        """
         with self._client() as client:
-            status = client.ListRuns(ListRunsRequest(run_id=run_id)).run_dict[run_id].status
+            try:
+                status = client.ListRuns(ListRunsRequest(run_id=run_id)).run_dict[run_id].status
+            except httpx.HTTPStatusError as error:
+                if _code(error) != ApiErrorCode.RUN_ID_NOT_FOUND:
+                    raise
+                return "finished:unknown"
         return f"{status.status}:{status.sub_status}" if status.sub_status else str(status.status)
 
     def stop_run(self, run_id: int) -> None:
-        """Stop a run; nothing happens if it has finished."""
+        """Stop a run; nothing happens if it has finished, or is not known."""
         with self._client() as client:
             try:
                 client.StopRun(StopRunRequest(run_id=run_id))
             except httpx.HTTPStatusError as error:
-                if _code(error) != ApiErrorCode.RUN_ALREADY_FINISHED:
+                if _code(error) not in (ApiErrorCode.RUN_ALREADY_FINISHED, ApiErrorCode.RUN_ID_NOT_FOUND):
                     raise
 
     @contextmanager
@@ -175,7 +192,7 @@ class SuperLink(ControlClient):
         self._require_free_port()
         self._daemon.start()
         deadline = time.monotonic() + timeout_s
-        while not self._answers():
+        while not self.answers():
             if not self.alive or time.monotonic() > deadline:
                 tail = self._daemon.log_tail()
                 self.stop()
@@ -185,14 +202,6 @@ class SuperLink(ControlClient):
     def stop(self) -> None:
         """End the process and what it started; returns when all of it is gone, within some 6 s."""
         self._daemon.stop()
-
-    def _answers(self) -> bool:
-        context = ssl.create_default_context(cafile=self.ca)
-        try:
-            health = httpx.get(f"https://{self.address}/health", verify=context, trust_env=False, timeout=5)
-        except httpx.TransportError:
-            return False
-        return health.is_success
 
     def _require_free_port(self) -> None:
         with socket.socket() as probe:

@@ -24,6 +24,7 @@ from intertwine.server.home import LOOPBACK_ADDRESS, Home
 from intertwine.server.patience import MAX_CONNECTIONS, ImpatientProtocol
 from intertwine.server.store import Store
 from intertwine.server.superlink import ControlClient, SuperLink
+from intertwine.server.supervisor import Supervisor
 
 
 def up(home: Home, on_ready: Callable[[], None]) -> None:
@@ -41,6 +42,7 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
         store = Store(home, home.signing_key)
         if policy:
             stack.enter_context(Cosigning(store, policy))
+        stack.enter_context(Supervisor(home, store, superlink))
         proxy = https_server(home, fleet_proxy(f"https://{superlink.address}", home.authority))
         stack.enter_context(serving(proxy, fleet))
         on_ready()
