@@ -123,7 +123,7 @@ def test_checkpoint_rolled_back(recording: Recording, audit: Audit, note: str) -
 def test_fork_two_witnesses(recording: Recording, audit: Audit, note: str) -> None:
     """Each witness has co-signed one history of the same size; either note refutes the other's bundle."""
     other = recording.copy()
-    other.edit(other.position(Outcome, -1), verify_ms=31)
+    other.edit(-1, time=other.entries[-1].time + 1)
     shown = cosigned(note, "north")
     fork = cosigned(other.checkpoint(len(other.entries)), "south")
     for log, own, foreign in ((recording, shown, fork), (other, fork, shown)):

@@ -7,7 +7,7 @@ import pytest
 
 from intertwine.protocols import model_file
 from intertwine.protocols.errors import VerificationError
-from intertwine.protocols.model_file import expected_model, parameters_marker, split_model
+from intertwine.protocols.model_file import expected_model, parameters_marker, read_metadata, split_model
 from intertwine.protocols.plan import MAX_DIMENSION
 
 TEMPLATE = b"before" + parameters_marker(3) + b"after"
@@ -99,3 +99,42 @@ def test_a_file_that_the_template_does_not_make(model: bytes) -> None:
     with pytest.raises(VerificationError) as caught:
         split_model(model, TEMPLATE, 3)
     assert caught.value.check == "model_file"
+
+
+ONNX = b"\x08\x08" + b"\x3a\x05graph" + b"\x72\x08\x0a\x01a\x12\x03one"
+"""A number, the graph and one entry of metadata."""
+
+
+def test_metadata_of_template_and_run_are_read_together() -> None:
+    template = b"\x3a" + bytes([24]) + parameters_marker(3) + ONNX[-10:]
+    assert read_metadata(template) == {"a": "one"}
+    assert read_metadata(expected_model(template, PARAMETERS, {"b": "é"})) == {"a": "one", "b": "é"}
+    assert read_metadata(ONNX[:9]) == read_metadata(b"") == {}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        ONNX[:-1],
+        ONNX + b"\x72",
+        ONNX + b"\x72\xff",
+        ONNX + b"\x72\x02\x0a\x00",
+        ONNX + b"\x72\x06\x0a\x01\xff\x12\x01b",
+        ONNX + b"\x75abcd",
+        ONNX + ONNX[-10:],
+        ONNX + b"\x3a" + b"\xff" * 20,
+        ONNX + b"\x3a\xff\xff\xff\xff\x7fgraph",
+    ],
+    ids=["cut", "no length", "half a length", "no value", "not UTF-8", "fixed", "twice", "endless", "huge"],
+)
+def test_metadata_of_what_is_no_onnx_file(model: bytes) -> None:
+    with pytest.raises(VerificationError, match=r"not ONNX|twice") as caught:
+        read_metadata(model)
+    assert caught.value.check == "model_file"
+
+
+def test_metadata_of_a_file_beyond_all_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_file, "MAX_MODEL_BYTES", len(ONNX) - 1)
+    monkeypatch.setattr(model_file, "MAX_METADATA_BYTES", 0)
+    with pytest.raises(VerificationError, match="too large"):
+        read_metadata(ONNX)

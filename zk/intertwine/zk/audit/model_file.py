@@ -19,8 +19,8 @@ def check_model_file(
 ) -> None:
     """Recompute the file from the plan's template and the published parameters, and compare digests.
 
-    origin: the log's; entries: the run's, in order; blob: the bytes of a digest. That the parameters are those
-    due is checked elsewhere.
+    origin: the log's; entries: the run's, in order; blob: the bytes of a digest. That the parameters are
+    those due is checked elsewhere.
     VerificationError `model_file` if the plan's template cannot hold them, or the file is another one.
     """
     parameters = blob(publication.parameters)
