@@ -1,23 +1,45 @@
-"""The coordinator's database: what is found without reading the whole log, and who waits for whom."""
+"""The coordinator's database, of either kind: what it finds, who waits for whom, how its schema changes."""
 
+import shutil
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
 
 from intertwine.protocols.entries import Entry, Failure, Publication
+from intertwine.protocols.errors import InputError
 from intertwine.protocols.merkle import Tree, leaf_hash
 from intertwine.protocols.round import RoundId
+from intertwine.server import schema
 from intertwine.server.home import CoordinatorSettings, Home
-from intertwine.server.store import Store
+from intertwine.server.store import Base, LogRow, Participant, Run, Store
 
-SETTINGS = CoordinatorSettings(host="127.0.0.1", fleet_port=9092, control_port=8443)
+Open = Callable[[], Store]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
+    """A coordinator's home, with a database of either kind that is still empty."""
+    url = "" if request.param == "sqlite" else request.getfixturevalue("postgresql").create()
+    return Home.create(tmp_path / "home", CoordinatorSettings(database_url=url))
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    home = Home.create(tmp_path / "home", SETTINGS)
-    return Store(home, home.signing_key)
+def opened(home: Home) -> Open:
+    """Opens the store as another process would."""
+    return lambda: Store(home, home.signing_key)
+
+
+@pytest.fixture
+def store(opened: Open) -> Store:
+    return opened()
 
 
 def failure(store: Store, number: int) -> Entry:
@@ -30,6 +52,9 @@ def identity(store: Store, task: str) -> RoundId:
 
 def publication(store: Store, task: str, letter: str) -> Publication:
     return Publication(time=1, round=identity(store, task), parameters=letter * 64, onnx=letter * 64)
+
+
+# What is in it
 
 
 def test_ranges_of_entries(store: Store) -> None:
@@ -77,6 +102,37 @@ def test_cosigned_notes_never_go_back(store: Store) -> None:
     assert store.cosigned(1) == [(9, "nine")]
 
 
+def test_participants_come_in_the_order_of_their_characters(store: Store) -> None:
+    """A database may sort as a dictionary does, in which a hyphen counts for little."""
+    names = ["a-z", "ab", "b-1", "b0"]
+    with store.transaction() as session:
+        session.add_all(
+            Participant(
+                name=name,
+                role="smb",
+                tasks=["risk"],
+                signing_key=f"{name} signs",
+                node_key=name,
+                node_id=str(2**64 - 1),
+                access_digest=name,
+            )
+            for name in reversed(names)
+        )
+    assert [participant.name for participant in store.participants()] == names
+    assert store.participant("ab").node_id == str(2**64 - 1)
+
+
+def test_a_run_keeps_any_detail(store: Store) -> None:
+    with store.transaction() as session:
+        session.add(Run(name="spring", task="risk", plan=b"\0", launched=2**40, state="running"))
+    store.update_run("spring", detail="a reply that begins with \0")
+    run = store.run("spring")
+    assert (run.plan, run.launched, run.detail) == (b"\0", 2**40, "a reply that begins with \ufffd")
+
+
+# Who waits for whom
+
+
 def test_readers_do_not_wait_for_a_writer(store: Store) -> None:
     """Otherwise anybody who reads the log over HTTP could hold up a round, and the other way round."""
     before = store.entries()
@@ -89,3 +145,164 @@ def test_readers_do_not_wait_for_a_writer(store: Store) -> None:
         assert not reader.is_alive()
     assert read == [before]
     assert store.size() == len(before) + 1
+
+
+def test_a_reader_sees_one_moment(store: Store) -> None:
+    with store.reading() as session:
+        assert session.get(LogRow, 1) is None
+        store.record(failure(store, 1))
+        assert session.get(LogRow, 1) is None
+    assert store.size() == 2
+
+
+def test_writers_take_turns(store: Store, opened: Open) -> None:
+    """From its first read on, so that what a writer has read still holds when it writes."""
+    other, positions = opened(), list[int]()
+    writer = threading.Thread(target=lambda: positions.append(other.record(failure(other, 2))))
+    with store.transaction() as session:
+        assert session.get(LogRow, 1) is None
+        writer.start()
+        writer.join(0.2)
+        assert not positions
+        positions.append(store.append(session, failure(store, 1)))
+    writer.join(5)
+    assert positions == [1, 2]
+
+
+# Its schema
+
+
+def differences(store: Store) -> list[object]:
+    with store.reading() as session:
+        found: list[object] = compare_metadata(
+            MigrationContext.configure(session.connection()), Base.metadata
+        )
+    return found
+
+
+@pytest.fixture
+def next_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Adds a migration with this body to the release's own."""
+
+    def add(body: str) -> None:
+        folder = tmp_path / "migrations"
+        shutil.copytree(schema.MIGRATIONS, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        script = (
+            f"import sqlalchemy as sa\nfrom alembic import op\nrevision, down_revision = '9999', '{head()}'\n"
+        )
+        path = folder / "versions" / "r9999_synthetic.py"
+        path.write_text(f"{script}\ndef upgrade():\n    {body}\n")
+        monkeypatch.setattr(schema, "MIGRATIONS", folder)
+
+    return add
+
+
+def head() -> str:
+    return max(path.stem[1:5] for path in (schema.MIGRATIONS / "versions").glob("r*.py"))
+
+
+def revision(store: Store) -> str | None:
+    with store.reading() as session:
+        found: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def test_the_migrations_make_the_tables_of_the_code(store: Store) -> None:
+    """What is listed here is what a new migration has to do."""
+    assert differences(store) == []
+
+
+def test_a_difference_would_be_noticed(store: Store) -> None:
+    with store.transaction() as session:
+        session.execute(text("ALTER TABLE runs DROP COLUMN driver"))
+    assert "add_column" in str(differences(store))
+
+
+def test_an_older_schema_is_upgraded_and_keeps_its_data(
+    store: Store, opened: Open, next_release: Callable[[str], None]
+) -> None:
+    store.record(publication(store, "risk", "a"))
+    before = store.entries()
+    next_release("op.add_column('publications', sa.Column('note', sa.String, server_default='none'))")
+    newer = opened()
+    assert newer.entries() == before
+    assert revision(newer) == "9999"
+    with newer.reading() as session:
+        assert session.scalar(text("SELECT note FROM publications")) == "none"
+
+
+def test_a_migration_that_fails_changes_nothing(
+    store: Store, opened: Open, next_release: Callable[[str], None]
+) -> None:
+    store.record(failure(store, 1))
+    before, latest = store.entries(), head()
+    next_release("op.drop_table('runs'); op.drop_table('no_such_table')")
+    with pytest.raises(InputError, match="cannot be written"):
+        opened()
+    assert (store.entries(), revision(store)) == (before, latest)
+    assert differences(store) == []
+
+
+def test_a_newer_schema_is_refused(
+    opened: Open, next_release: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context():
+        next_release("pass")
+        opened()
+        monkeypatch.undo()
+    with pytest.raises(InputError, match=r"schema 9999, which is newer.* Install the release"):
+        opened()
+
+
+def test_a_current_schema_is_left_alone(store: Store, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command opens the store."""
+    monkeypatch.setattr("intertwine.server.store.upgrade", None)
+    assert opened().entries() == store.entries()
+
+
+def test_many_open_an_empty_database_at_once(home: Home, opened: Open) -> None:
+    script = (
+        "import pathlib, sys;"
+        "from intertwine.server.home import Home; from intertwine.server.store import Store;"
+        "home = Home(pathlib.Path(sys.argv[1])); sys.stdin.read(); Store(home, home.signing_key)"
+    )
+    command = [sys.executable, "-W", "error", "-c", script, str(home.path)]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(lambda _: opened(), range(4)))
+    for process in processes:
+        assert process.stderr is not None
+        with process.stderr:
+            assert (process.stderr.read(), process.wait()) == (b"", 0)
+    assert {store.size() for store in stores} == {1}
+    assert differences(stores[0]) == []
+
+
+# Whose it is
+
+
+def test_another_coordinators_database_is_refused(store: Store, tmp_path: Path, home: Home) -> None:
+    other = Home.create(tmp_path / "other", home.settings)
+    if not home.settings.database_url:
+        for file in home.path.glob(f"{home.database.name}*"):
+            shutil.copy(file, other.path)
+    with pytest.raises(InputError, match="does not hold this coordinator's log"):
+        Store(other, other.signing_key)
+    assert store.size() == 1
+
+
+def test_a_log_is_begun_once(store: Store, opened: Open, home: Home) -> None:
+    """A lost database, or a forgotten URL, must not become a second log under the same key."""
+    store.record(failure(store, 1))
+    with store.transaction() as session:
+        session.execute(text("DELETE FROM entries"))
+    with pytest.raises(InputError, match="does not hold this coordinator's log"):
+        opened()
+    with store.transaction() as session:
+        Base.metadata.drop_all(session.connection())
+        session.execute(text("DROP TABLE alembic_version"))
+    with pytest.raises(InputError, match=r"log was begun in .* restore the database from a backup"):
+        opened()

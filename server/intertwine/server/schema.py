@@ -3,8 +3,6 @@
 import threading
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 
 from intertwine.protocols.errors import InputError
@@ -30,6 +28,10 @@ def upgrade(connection: Connection) -> None:
     """Bring the schema up to date within the connection's transaction; nothing happens if it is."""
     if is_current(connection):
         return
+    # Loaded where there is something to do, which is seldom: every command opens the database.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with _ALEMBIC:
