@@ -57,8 +57,10 @@ class Federation:
         """Start the coordinator, enrol everyone through the real path, and start the agents."""
         home = str(self.coordinator())
         self._control_port = free_port()
-        ports = ("--fleet-port", str(free_port()), "--control-port", str(self._control_port))
-        ports += ("--superlink-port", str(free_port()))
+        ports = (
+            *("--fleet-port", str(free_port()), "--superlink-port", str(free_port())),
+            *("--control-port", str(self._control_port)),
+        )
         self._say("Coordinator", "making keys and certificates, starting SuperLink and control plane")
         capture(intertwine("coordinator", "init", "--home", home, *ports))
         self._daemons.start("coordinator", intertwine("coordinator", "up", "--home", home))

@@ -4,31 +4,34 @@ Errors are JSON objects {"error", "remedy"}; no stack trace ever leaves. Bodies 
 are parsed.
 """
 
-import hmac
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
+from typing import Annotated, TypeAlias
 
-from fastapi import Depends, FastAPI, Header, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy import select
+from starlette.exceptions import HTTPException
 
-from intertwine.protocols.encoding import sha256
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
 from intertwine.protocols.entries import Publication
 from intertwine.protocols.errors import FederationError, IntertwineError, VerificationError
 from intertwine.protocols.keys import KeyStatus, NewKey
 from intertwine.protocols.publication import ModelRecord
 from intertwine.protocols.round import Signed
+from intertwine.server.access import AccessError, AccessRole, Caller, RoleError, caller
+from intertwine.server.admin_api import Authorise, ForgetDriver, admin_router
 from intertwine.server.cosigning import coordinator_policy
 from intertwine.server.datasets import MAX_ENVELOPE_BYTES, enrol_dataset
 from intertwine.server.enrolment import RegisterNode, enrol
 from intertwine.server.home import Home
+from intertwine.server.limits import LimitError, Limits
 from intertwine.server.log_api import NotFoundError, log_router
-from intertwine.server.membership import change_key, key_status, revoked
-from intertwine.server.store import Participant, Store
+from intertwine.server.membership import change_key, key_status
+from intertwine.server.store import Store
 
 MAX_BODY_BYTES = 64 << 10
 DATASETS = "/v1/datasets"
@@ -36,91 +39,123 @@ KEYS = "/v1/keys"
 _log = logging.getLogger(__name__)
 
 
-class AccessError(IntertwineError):
-    """A request without a valid access token."""
-
-
-def control_plane(home: Home, store: Store, register_node: RegisterNode) -> FastAPI:
+def control_plane(
+    home: Home,
+    store: Store,
+    register_node: RegisterNode,
+    forget_driver: ForgetDriver,
+    limits: Limits | None = None,
+) -> FastAPI:
     """Build the application over one coordinator's home."""
+    limits = limits or Limits()
     app = FastAPI(title="intertwine control plane", docs_url=None, redoc_url=None)
-    app.add_exception_handler(IntertwineError, _refuse)
-    app.add_exception_handler(Exception, _hide)
-    app.add_exception_handler(RequestValidationError, _refuse_form)
+    for kind, answer in _HANDLERS.items():
+        app.add_exception_handler(kind, answer)
     app.middleware("http")(_bound_body)
+    app.middleware("http")(partial(_admit_address, limits))
+
+    def allow(*roles: AccessRole) -> Callable[[str], Caller]:
+        def admit(authorization: Annotated[str, Header(max_length=200)] = "") -> Caller:
+            return _admit(store, limits, authorization, roles)
+
+        return admit
+
     app.include_router(log_router(store, coordinator_policy(home)))
+    app.include_router(admin_router(home, store, allow, forget_driver))
+    app.include_router(_participant_router(home, store, allow, register_node))
+    app.include_router(_public_router(home, store))
+    return app
 
-    def authenticated(authorization: Annotated[str, Header(max_length=200)] = "") -> str:
-        return _participant_of(store, authorization)
 
-    @app.get("/healthz")
+def _public_router(home: Home, store: Store) -> APIRouter:
+    """What everybody may ask."""
+    router = APIRouter()
+
+    @router.get("/healthz")
     def health() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
-    @app.get("/readyz")
+    @router.get("/readyz")
     def ready() -> dict[str, str]:
         """The database answers."""
         store.runs()
         return {"status": "ready"}
 
-    @app.get("/v1/ca")
+    @router.get("/v1/ca")
     def authority() -> Response:
         """The deployment's CA certificate; its fingerprint is in every invitation."""
         return Response(home.authority.read_bytes(), media_type="application/x-pem-file")
 
-    @app.post("/v1/enrolments", status_code=201, response_model=EnrolmentAnswer)
+    return router
+
+
+def _participant_router(home: Home, store: Store, allow: Authorise, register_node: RegisterNode) -> APIRouter:
+    """Enrolment, and what participants ask with the token that they got there."""
+    router = APIRouter()
+    Sender: TypeAlias = Annotated[Caller, Depends(allow("participant"))]
+    anyone = Depends(allow("participant", "auditor", "coordinator"))
+
+    @router.post("/v1/enrolments", status_code=201, response_model=EnrolmentAnswer)
     async def enrolments(request: Request) -> Response:
         """Register a participant's keys against a one-time invitation."""
         document = EnrolmentRequest.decode(await request.body())
         answer = await run_in_threadpool(enrol, home, store, document, register_node)
         return Response(answer.encode(), 201, media_type="application/json")
 
-    @app.post(DATASETS, status_code=201)
-    async def datasets(request: Request, sender: Annotated[str, Depends(authenticated)]) -> dict[str, str]:
+    @router.post(DATASETS, status_code=201)
+    async def datasets(request: Request, sender: Sender) -> dict[str, str]:
         """Verify and log a participant's commitments to records; the same bytes again are accepted again."""
         envelope = await request.body()
-        return {"dataset": await run_in_threadpool(enrol_dataset, store, sender, envelope)}
+        return {"dataset": await run_in_threadpool(enrol_dataset, store, sender.name, envelope)}
 
-    @app.get(KEYS, response_model=KeyStatus)
-    def key(sender: Annotated[str, Depends(authenticated)]) -> Response:
+    @router.get(KEYS, response_model=KeyStatus)
+    def key(sender: Sender) -> Response:
         """The sender's signing key in force, and how often it was changed."""
-        return Response(key_status(store, sender).encode(), media_type="application/json")
+        return Response(key_status(store, sender.name).encode(), media_type="application/json")
 
-    @app.post(KEYS, status_code=201, response_model=KeyStatus)
-    async def keys(request: Request, sender: Annotated[str, Depends(authenticated)]) -> Response:
+    @router.post(KEYS, status_code=201, response_model=KeyStatus)
+    async def keys(request: Request, sender: Sender) -> Response:
         """Replace the sender's signing key; the latest change is accepted again, and changes nothing."""
         change = Signed[NewKey].decode(await request.body())
-        status = await run_in_threadpool(change_key, store, sender, change)
+        status = await run_in_threadpool(change_key, store, sender.name, change)
         return Response(status.encode(), 201, media_type="application/json")
 
-    @app.get("/v1/models/{task}", response_model=ModelRecord)
-    def model(task: str, _: Annotated[str, Depends(authenticated)]) -> Response:
+    @router.get("/v1/models/{task}", response_model=ModelRecord, dependencies=[anyone])
+    def model(task: str) -> Response:
         """The newest published model's record, with its proof of being in the log."""
         return Response(_latest_record(store, task).encode(), media_type="application/json")
 
-    @app.get("/v1/models/{task}/onnx")
-    def model_file(task: str, _: Annotated[str, Depends(authenticated)]) -> Response:
+    @router.get("/v1/models/{task}/onnx", dependencies=[anyone])
+    def model_file(task: str) -> Response:
         """The ONNX file that the record names."""
         publication = _latest_publication(store, task)[1]
         return Response(store.blob(publication.onnx), media_type="application/octet-stream")
 
-    return app
+    return router
 
 
-def _participant_of(store: Store, authorization: str) -> str:
-    """The participant whose access token this is; AccessError if it is nobody's."""
-    scheme, _, token = authorization.partition(" ")
+def _admit(store: Store, limits: Limits, authorization: str, roles: Sequence[AccessRole]) -> Caller:
+    """Who asks; AccessError without a valid token, RoleError without one of the roles, or LimitError."""
+    found = caller(store, authorization)
+    limits.callers.take((found.role, found.name))
+    if found.role not in roles:
+        raise RoleError(
+            f"The role {found.role} does not allow this.",
+            "Ask the coordinator for a token with another role.",
+        )
+    return found
+
+
+async def _admit_address(
+    limits: Limits, request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    """Refuse an address that asks too often (429)."""
     try:
-        digest = sha256(bytes.fromhex(token))
-    except ValueError:
-        digest = ""
-    if scheme.lower() == "bearer" and digest:
-        with store.transaction() as session:
-            found = session.scalar(select(Participant).where(Participant.access_digest == digest))
-            gone = found is not None and revoked(session, [found.name])
-        if found is not None and not gone and hmac.compare_digest(found.access_digest, digest):
-            return found.name
-    raise AccessError("The access token is missing, unknown or revoked.", "Enrol with an invitation first.")
+        limits.admit_address(request.client.host if request.client else "", request.url.path)
+    except LimitError as error:
+        return await _refuse(request, error)
+    return await call_next(request)
 
 
 def _latest_publication(store: Store, task: str) -> tuple[int, Publication]:
@@ -153,11 +188,19 @@ async def _bound_body(request: Request, call_next: Callable[[Request], Awaitable
 
 async def _refuse(_: Request, error: Exception) -> Response:
     problem, remedy = (error.problem, error.remedy) if isinstance(error, IntertwineError) else ("", "")
-    status = _STATUS.get(type(error), 400)
+    status, headers = _STATUS.get(type(error), (400, {}))
+    if isinstance(error, LimitError):
+        headers = {"Retry-After": str(error.wait_s)}
     if isinstance(error, VerificationError):
         problem = f"check {error.check} failed: {problem}"
         status = 409 if error.check == "duplicate_dataset" else status
-    return _answer(status, problem, remedy)
+    return _answer(status, problem, remedy, headers)
+
+
+async def _refuse_path(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return _answer(status, f"{HTTPStatus(status).phrase}.", "Compare it with the documentation.", headers)
 
 
 async def _refuse_form(_: Request, error: Exception) -> Response:
@@ -171,8 +214,21 @@ async def _hide(_: Request, error: Exception) -> Response:
     return _answer(500, "The coordinator failed to answer.", "Try again, or tell the coordinator.")
 
 
-def _answer(status: int, problem: str, remedy: str) -> Response:
-    return JSONResponse({"error": problem, "remedy": remedy}, status)
+def _answer(status: int, problem: str, remedy: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"error": problem, "remedy": remedy}, status, headers)
 
 
-_STATUS: dict[type[Exception], int] = {AccessError: 401, NotFoundError: 404, FederationError: 503}
+_BEARER = "WWW-Authenticate"
+_STATUS: dict[type[Exception], tuple[int, dict[str, str]]] = {
+    AccessError: (401, {_BEARER: "Bearer"}),
+    RoleError: (403, {_BEARER: 'Bearer error="insufficient_scope"'}),
+    NotFoundError: (404, {}),
+    LimitError: (429, {}),
+    FederationError: (503, {}),
+}
+_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    IntertwineError: _refuse,
+    RequestValidationError: _refuse_form,
+    HTTPException: _refuse_path,
+    Exception: _hide,
+}

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
@@ -24,7 +25,7 @@ from intertwine.server.home import LOOPBACK_ADDRESS, Home
 from intertwine.server.patience import MAX_CONNECTIONS, ImpatientProtocol
 from intertwine.server.store import Store
 from intertwine.server.superlink import ControlClient, SuperLink
-from intertwine.server.supervisor import Supervisor
+from intertwine.server.supervisor import Supervisor, forget_driver
 
 
 def up(home: Home, on_ready: Callable[[], None]) -> None:
@@ -46,7 +47,8 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
         proxy = https_server(home, fleet_proxy(f"https://{superlink.address}", home.authority))
         stack.enter_context(serving(proxy, fleet))
         on_ready()
-        https_server(home, control_plane(home, store, superlink.register)).run(sockets=[control])
+        app = control_plane(home, store, superlink.register, partial(forget_driver, superlink))
+        https_server(home, app).run(sockets=[control])
 
 
 def _superlink(home: Home) -> SuperLink:
