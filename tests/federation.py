@@ -73,15 +73,16 @@ class Member:
 
 @dataclass
 class MemoryFederation:
-    """One coordinator's home under `root`, and its participants."""
+    """One coordinator's home under `root`, and its participants. database_url: of its own in PostgreSQL."""
 
     root: Path
     tamper: Tamper = untouched
     members: dict[str, Member] = field(default_factory=dict)
     requests: list[tuple[str, bytes]] = field(default_factory=list)
+    database_url: str = ""
 
     def __post_init__(self) -> None:
-        settings = CoordinatorSettings(host="127.0.0.1", fleet_port=9092, control_port=8443)
+        settings = CoordinatorSettings(database_url=self.database_url)
         self.home = Home.create(self.root / "coordinator", settings)
         self.key = self.home.signing_key
         self.store = Store(self.home, self.key)

@@ -20,9 +20,14 @@ import psycopg
 PASSWORD = "correct horse"  # noqa: S105
 USER = "keeper"
 _START_S = 30.0
-# Names sort as in a dictionary, which is not how Python sorts them; commits need not survive this machine.
+# Names sort as in a dictionary, which is not how Python sorts them.
 _INITDB = ["--locale-provider=icu", "--icu-locale=en", "--encoding=UTF8", "--no-sync", "--auth=scram-sha-256"]
-_SETTINGS = {"fsync": "off", "listen_addresses": "127.0.0.1", "default_transaction_isolation": "serializable"}
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "fsync": "off",  # nothing here has to survive the machine
+    "default_transaction_isolation": "serializable",  # no defaults that our connections could be lucky with
+    "synchronous_commit": "off",
+}
 
 
 @dataclass
