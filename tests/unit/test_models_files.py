@@ -61,7 +61,7 @@ def test_vulnerabilities_become_features(tmp_path: Path) -> None:
     rows = [f"V-1,{VECTOR},CWE-89,2020-01-31,Yes,total,1", "V-2,,,2024-10-30,,,0"]
     records = vulnerability.load(write(tmp_path, "\n".join([RISK_HEADER, *rows])))
     names = {name: records.features[:, i].tolist() for i, name in enumerate(vulnerability.FEATURES)}
-    assert len(names) == 56
+    assert len(names) == 57
     assert records.score.tolist() == [9.8, 0.0]
     assert records.exploited.tolist() == [True, False]
     assert names["SQL injection"] == [1, 0]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from intertwine.models.vulnerability import AS_OF, load
+from intertwine.models.vulnerability import AS_OF, EPSS_MEAN, EPSS_VARIANCE, load
 from intertwine.models.whitening import Whitening
 
 WHITENING = Path(__file__).parents[3] / "models" / "intertwine" / "models" / "simulated_whitening.csv"
@@ -198,7 +198,8 @@ def main() -> None:
         path = Path(folder) / "simulated_public.csv"
         path.write_text(portfolio("public", PUBLIC_ROWS, seed=1), encoding="utf-8")
         public = load(path)
-    whitening = Whitening.fit(public.features[~public.exploited])
+    facts = Whitening.fit(public.features[~public.exploited, :-1])
+    whitening = facts.with_feature(EPSS_MEAN, EPSS_VARIANCE)  # the public set has no EPSS scores
     rows = [whitening.mean, *whitening.matrix]
     lines = ["# Simulated: mean, then the rows of the matrix; see deploy/demo/data/simulate.py"]
     lines += [",".join(f"{value:.6g}" for value in row) for row in rows]

@@ -25,7 +25,7 @@ class ExplainedTask(Protocol):
 
 @dataclass(frozen=True)
 class Explanation:
-    """Additive shares in the log odds. base: of the average public vulnerability; features: shape (n, 56)."""
+    """Additive shares in the log odds. base: of the average public vulnerability; features: shape (n, 57)."""
 
     base: float
     features: NDArray[np.float64]
@@ -59,7 +59,7 @@ def split_log_odds(
     """Split the log odds b + w . M (x - m) / s(x), where s(x) is the norm of M (x - m) and at least 1.
 
     Feature j's share is (x_j - m_j) (M w)_j / s(x), so that the shares and b add up to the log odds.
-    features: shape (n, 56); m, M: the whitening; weights w: shape (56,), on whitened features; intercept b.
+    features: shape (n, 57); m, M: the whitening; weights w: shape (57,), on whitened features; intercept b.
     """
     scale = np.maximum(np.linalg.norm(whitening.apply(features), axis=1, keepdims=True), 1.0)
     return Explanation(intercept, (features - whitening.mean) * (whitening.matrix @ weights) / scale)

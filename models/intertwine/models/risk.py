@@ -42,11 +42,14 @@ class RiskTask:
     baseline_name = "CVSS base score"
     card = ModelCard(
         intended_use="An order in which to fix vulnerabilities: the likely exploited ones first.",
-        inputs={"features": "the task's features of CVSS vector, kind of weakness, age and SSVC points"},
+        inputs={"features": "the task's features of CVSS vector, weakness, age, SSVC points and EPSS score"},
         outputs={"risk": "probability that the vulnerability is known to be exploited"},
         limits=(
             "It learns from catalogues of known exploitation, which miss what nobody has reported.",
-            "It knows nothing of where a vulnerability sits or of what a failure would cost.",
+            "It knows nothing of where a vulnerability sits or of what a failure would cost: only the "
+            "participant's own priorities do.",
+            "EPSS scores are themselves estimated from exploitation that was seen. Where they are given, the "
+            "metric tells more of them than of the model.",
             "A low score is no proof of safety; people decide what is left unfixed.",
         ),
     )
@@ -86,7 +89,7 @@ class RiskTask:
         return Evaluation(float(loss), auc(probability, label), auc(records.score[records.test], label))
 
     def template(self) -> bytes:
-        """ONNX: `features` (batch, 56), in the order of `vulnerability.FEATURES`, to `risk` (batch,)."""
+        """ONNX: `features` (batch, 57), in the order of `vulnerability.FEATURES`, to `risk` (batch,)."""
         graph = Graph(self)
         features = graph.input("features", len(vulnerability.FEATURES))
         centred = graph.node("Sub", features, graph.constant(self._whitening.mean))
@@ -113,35 +116,49 @@ class RiskTask:
         return {"risk": torch.sigmoid(clipped @ torch.from_numpy(weights) + intercept).numpy()}
 
     def describe(self, records: Vulnerabilities, outputs: Arrays) -> list[str]:
-        """The five riskiest rows, beside their CVSS base scores."""
+        """The five rows to fix first, beside their CVSS base scores.
+
+        They are the riskiest; or, if the file has what `priority` needs, those of the highest priority.
+        """
         risk = outputs["risk"].astype(np.float64)
         return [
-            f"{records.ids[row]}: risk {risk[row]:.3f} (CVSS {records.score[row]:.1f})"
-            for row in _riskiest(risk)
+            f"{records.ids[row]}: {_priority(risk, records, row)}risk {risk[row]:.3f} "
+            f"(CVSS {records.score[row]:.1f})"
+            for row in _first(risk, records)
         ]
 
     def explanation(self, parameters: Parameters, features: NDArray[np.float64]) -> Explanation:
-        """What the log odds of some rows are made of. features: shape (n, 56)."""
+        """What the log odds of some rows are made of. features: shape (n, 57)."""
         return split_log_odds(features, self._whitening, *_logistic(parameters))
 
     def explain(self, parameters: Parameters, records: Vulnerabilities) -> list[str]:
-        """The five riskiest rows: what their log odds are made of, and the probability calibrated here."""
+        """The rows of `describe`: what their log odds are made of, and the probability calibrated here."""
         explained = self.explanation(parameters, records.features)
         odds, test = explained.log_odds, records.test
         fitted = calibration.fit(odds[test], records.exploited[test])
         lines = []
-        for row in _riskiest(odds):
+        for row in _first(calibration.sigmoid(odds), records):
             own = f"; calibrated on own records {fitted.probability(odds[row]):.3f}" if fitted else ""
-            lines.append(f"{records.ids[row]}: {explained.line(row)}{own}")
+            lines.append(f"{records.ids[row]}: {explained.line(row)}{own}{_stake(records, row)}")
         return lines
 
 
-def _riskiest(score: NDArray[np.float64]) -> list[int]:
-    return [int(row) for row in np.argsort(-score, kind="stable")[:5]]
+def _first(risk: NDArray[np.float64], records: Vulnerabilities) -> list[int]:
+    """The five rows to fix first."""
+    order = risk if records.stakes is None else risk * records.stakes
+    return [int(row) for row in np.argsort(-order, kind="stable")[:5]]
+
+
+def _priority(risk: NDArray[np.float64], records: Vulnerabilities, row: int) -> str:
+    return "" if records.stakes is None else f"priority {risk[row] * records.stakes[row]:,.4g}, "
+
+
+def _stake(records: Vulnerabilities, row: int) -> str:
+    return "" if records.stakes is None else f"; at stake {records.stakes[row]:,.4g}"
 
 
 def _logistic(parameters: Parameters) -> tuple[NDArray[np.float64], float]:
-    """Weights (56,) on whitened features clipped to norm 1, and the intercept."""
+    """Weights (57,) on whitened features clipped to norm 1, and the intercept."""
     return parameters[:-1] * (SIDE / ROW_BOUND), float(parameters[-1]) * (CONSTANT / ROW_BOUND)
 
 

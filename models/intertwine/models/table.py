@@ -2,6 +2,8 @@
 
 import csv
 import io
+import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +16,8 @@ MAX_BYTES = 64 * 2**20
 """Largest participant file that is read, in bytes."""
 MAX_CELL = 200
 """Longest cell, in characters."""
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,23 @@ class Row:
         return choices.index(cell)
 
     def day(self, column: str) -> date:
-        """The cell as a date, written YYYY-MM-DD."""
+        """The cell as a date, written YYYY-MM-DD and in no other of the forms of ISO 8601."""
         cell = self.text(column)
         try:
-            return date.fromisoformat(cell)
-        except ValueError as error:
-            raise self.error(column, f"{cell!r} is not a date", "Write dates as YYYY-MM-DD.") from error
+            if _DAY.fullmatch(cell):
+                return date.fromisoformat(cell)
+        except ValueError:
+            pass  # a day that no month has
+        raise self.error(column, f"{cell!r} is not a date", "Write dates as YYYY-MM-DD.")
+
+    def number(self, column: str, least: float, most: float) -> float:
+        """The cell as a number from `least` to `most`, in decimal or scientific notation."""
+        cell = self.text(column)
+        value = float(cell) if _NUMBER.fullmatch(cell) else math.nan
+        if not least <= value <= most:
+            problem = f"{cell!r} is not a number from {least:g} to {most:g}"
+            raise self.error(column, problem, "Correct the number or remove the row.")
+        return value
 
     def count(self, column: str, limit: int) -> int:
         """The cell as a whole number from 0 to `limit`."""

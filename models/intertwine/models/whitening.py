@@ -25,6 +25,14 @@ class Whitening:
         matrix = (vectors / np.sqrt(np.maximum(values, 0.0) + RIDGE)) @ vectors.T
         return cls(features.mean(axis=0), matrix)
 
+    def with_feature(self, mean: float, variance: float) -> "Whitening":
+        """With one more feature behind the others, taken as independent of them."""
+        size = len(self.mean)
+        matrix = np.zeros((size + 1, size + 1))
+        matrix[:size, :size] = self.matrix
+        matrix[size, size] = 1.0 / np.sqrt(variance + RIDGE)
+        return Whitening(np.append(self.mean, mean), matrix)
+
     def apply(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
         """Whitened rows, shape (n, d)."""
         whitened: NDArray[np.float64] = (features - self.mean) @ self.matrix
