@@ -25,7 +25,7 @@ from intertwine.models import clipping, dpsgd, lstm
 from intertwine.models.dpsgd import Batch, Loss, Speed
 from intertwine.models.task import Clipping
 
-BATCHES = (256, 512, 2048)
+BATCHES = (128, 256, 512, 2048)
 COLUMNS = 57
 RUN_S = 1.0
 """Seconds that each path is measured at each batch."""

@@ -87,6 +87,17 @@ def test_gradients_agree_with_opacus(name: str) -> None:
     assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e308])
+def test_a_record_that_is_not_finite_spoils_no_other(value: float) -> None:
+    module, features = problem("LSTM, six windows a record")
+    (clean,) = dpsgd.record_gradients(module, Batch(features, absolute), 1000)
+    features[3, 2, 5] = value
+    (spoilt,) = dpsgd.record_gradients(module, Batch(features, absolute), 1000)
+    others = np.arange(COUNT) != 3
+    assert torch.equal(spoilt[others], clean[others])
+    assert not torch.equal(spoilt[3], clean[3])
+
+
 @every_case
 @pytest.mark.parametrize("speed", [Speed(1, 1), Speed(7, 5000), Speed(1000, 10**6)])
 def test_speed_does_not_change_the_update(name: str, speed: Speed) -> None:

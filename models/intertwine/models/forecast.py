@@ -23,7 +23,7 @@ ERROR_UNIT = 6.5
 """Errors count in units of 6.5 sqrt(mean + 1), between relative error and units, for losses near one."""
 COVERAGES = (0.8, 0.9)
 """What bands should hold: those that are shown, and wider ones that are counted with them."""
-_SPEED = Speed(batch=16)
+_SPEED = Speed(batch=4)
 """A series has a window a week: few series are a pass that fits the processor's cache."""
 
 

@@ -7,9 +7,11 @@ model cannot use.
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from intertwine.models.task import Parameters
@@ -21,16 +23,12 @@ GATES = 4 * HIDDEN
 DIMENSION = GATES * (INPUTS + HIDDEN) + GATES + HIDDEN + 1
 
 
-@dataclass(frozen=True)
-class Unrolled:
-    """One pass over n windows. gates[t]: pre-activations, shape (n, 64), of i, f, g, o in this order.
+_JOINT = INPUTS + HIDDEN + 1
+"""What a step's gates read: the window's inputs, the state before the step, and 1 for the bias."""
+_STATE = slice(INPUTS, INPUTS + HIDDEN)
 
-    hidden[t]: the state before step t, shape (n, 16); hidden[STEPS] is the last. output: shape (n,).
-    """
-
-    gates: list[Tensor]
-    hidden: list[Tensor]
-    output: Tensor
+Array: TypeAlias = NDArray[Any]
+"""float64, or float32 if the module is."""
 
 
 class LSTM(nn.Module):
@@ -57,22 +55,14 @@ class LSTM(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map windows, shape (..., 12, 4), to outputs, shape (...)."""
-        return self.unroll(features.reshape(-1, STEPS, INPUTS)).output.view(features.shape[:-2])
-
-    def unroll(self, features: Tensor) -> Unrolled:
-        """`forward` of windows, shape (n, 12, 4), keeping what per-record gradients need."""
-        state = features.new_zeros(len(features), HIDDEN)
-        cell = state
-        gates: list[Tensor] = []
-        hidden = [state]
+        windows = features.reshape(-1, STEPS, INPUTS)
+        state = cell = windows.new_zeros(len(windows), HIDDEN)
         for step in range(STEPS):
-            gate = features[:, step] @ self.weight_input.T + state @ self.weight_hidden.T + self.bias
-            enter, forget, candidate, leave = gate.chunk(4, dim=1)
+            gates = windows[:, step] @ self.weight_input.T + state @ self.weight_hidden.T + self.bias
+            enter, forget, candidate, leave = gates.chunk(4, dim=1)
             cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(candidate)
             state = torch.sigmoid(leave) * torch.tanh(cell)
-            gates.append(gate)
-            hidden.append(state)
-        return Unrolled(gates, hidden, state @ self.weight_head + self.bias_head)
+        return (state @ self.weight_head + self.bias_head).view(features.shape[:-2])
 
 
 def initial_parameters() -> Parameters:
@@ -94,33 +84,95 @@ def record_gradients(
 ) -> Iterator[Tensor]:
     """The fast path of `dpsgd.record_gradients`; features: shape (n, ..., 12, 4), all windows of a record.
 
-    A weight's gradient is a sum over windows and steps of (gate gradient) times (gate input), so one
-    backward pass to the gates and one batched matrix product give it for each record apart: no gradient per
-    window is ever formed. The tests compare it with torch.func and with Opacus.
+    Back-propagation through time by hand (Werbos 1990), for all windows at once. A weight's gradient is a sum
+    over windows and steps of (gate gradient) times (gate input), so one batched matrix product gives it for
+    each record apart: no gradient per window is ever formed. The tests compare it with torch.func and with
+    Opacus.
     """
-    records = len(features)
-    unrolled = module.unroll(features.reshape(-1, STEPS, INPUTS))
-    total = loss(unrolled.output.view(features.shape[:-2])).sum()
-    *gates, output = torch.autograd.grad(total, [*unrolled.gates, unrolled.output])
+    records, windows = len(features), features.detach().reshape(-1, STEPS, INPUTS)
+    trace = _forward(module, windows.numpy())
+    output = torch.from_numpy(trace.output).view(features.shape[:-2]).requires_grad_()
+    (slope,) = torch.autograd.grad(loss(output).sum(), output)
+    gates = _backward(module, trace, slope.flatten().numpy())
 
-    def per_record(steps: list[Tensor]) -> Tensor:
-        stacked = torch.stack(steps, dim=1)
-        return stacked.view(records, -1, stacked.shape[-1])
+    def per_record(steps: Tensor) -> Tensor:
+        return steps.contiguous().view(records, -1, steps.shape[-1])
 
-    gate = per_record(gates)
-    inputs = features.reshape(records, -1, INPUTS)
-    hidden = per_record(unrolled.hidden[:-1]).detach()
-    last = unrolled.hidden[-1].detach().view(records, -1, HIDDEN)
-    output = output.view(records, -1, 1)
-    parts = zip(*(torch.split(part, rows) for part in (gate, inputs, hidden, output, last)), strict=True)
-    for gate, inputs, hidden, output, last in parts:
-        yield torch.cat(
-            [
-                (gate.mT @ inputs).flatten(1),
-                (gate.mT @ hidden).flatten(1),
-                gate.sum(dim=1),
-                (output.mT @ last).flatten(1),
-                output.sum(dim=1),
-            ],
-            dim=1,
-        )
+    states = torch.from_numpy(trace.joint[:, _STATE]).permute(2, 0, 1)
+    wholes = (torch.from_numpy(gates), windows, states[:, :STEPS], slope.reshape(-1, 1), states[:, STEPS])
+    parts = (torch.split(per_record(whole), rows) for whole in wholes)
+    for gate, inputs, state, head, last in zip(*parts, strict=True):
+        weights = (gate.mT @ inputs, gate.mT @ state, gate.sum(dim=1), head.mT @ last, head.sum(dim=1))
+        yield torch.cat([weight.flatten(1) for weight in weights], dim=1)
+
+
+@dataclass(frozen=True)
+class _Trace:
+    """What n windows leave behind on their way forward; windows are last, so that each gate is one block.
+
+    joint: what each step reads, shape (13, 21, n); the last has the final state. gates: i, f, g, o of each
+    step, shape (12, 64, n). cells: before each step and at the end, shape (13, 16, n). squashed: tanh of the
+    cells after each step, shape (12, 16, n). output: shape (n,).
+    """
+
+    joint: Array
+    gates: Array
+    cells: Array
+    squashed: Array
+    output: Array
+
+
+@np.errstate(over="ignore", invalid="ignore")  # A record that is not finite stays so, and counts as zero.
+def _forward(module: LSTM, windows: Array) -> _Trace:
+    """`LSTM.forward` of windows, shape (n, 12, 4)."""
+    count, dtype = len(windows), windows.dtype
+    joint = np.zeros((STEPS + 1, _JOINT, count), dtype)
+    joint[:STEPS, :INPUTS] = windows.transpose(1, 2, 0)
+    joint[:, -1] = 1.0
+    gates = np.empty((STEPS, GATES, count), dtype)
+    cells = np.zeros((STEPS + 1, HIDDEN, count), dtype)
+    squashed = np.empty((STEPS, HIDDEN, count), dtype)
+    # One tanh serves all gates: sigmoid(x) = tanh(x / 2) / 2 + 1 / 2.
+    scale = np.full((GATES, 1), 0.5, dtype)
+    scale[2 * HIDDEN : 3 * HIDDEN] = 1.0
+    weights = scale * np.hstack(
+        [_array(module.weight_input), _array(module.weight_hidden), _array(module.bias)[:, None]]
+    )
+    for step in range(STEPS):
+        gate = np.tanh(weights @ joint[step], out=gates[step])
+        gate *= scale
+        gate += 1.0 - scale
+        enter, forget, candidate, leave = gate.reshape(4, HIDDEN, count)
+        np.add(forget * cells[step], enter * candidate, out=cells[step + 1])
+        np.tanh(cells[step + 1], out=squashed[step])
+        np.multiply(leave, squashed[step], out=joint[step + 1, _STATE])
+    output = _array(module.weight_head) @ joint[STEPS, _STATE] + _array(module.bias_head)
+    return _Trace(joint, gates, cells, squashed, output)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _backward(module: LSTM, trace: _Trace, slope: Array) -> Array:
+    """From the outputs' gradients, shape (n,), to those of the gates' inputs, shape (n, 12, 64)."""
+    found = np.empty((len(slope), STEPS, GATES), slope.dtype)
+    gate = np.empty((4, HIDDEN, len(slope)), slope.dtype)
+    weight_hidden = _array(module.weight_hidden).T
+    state = np.outer(_array(module.weight_head), slope)
+    cell = np.zeros_like(state)
+    for step in reversed(range(STEPS)):
+        enter, forget, candidate, leave = trace.gates[step].reshape(gate.shape)
+        squashed = trace.squashed[step]
+        cell += state * leave * (1.0 - squashed * squashed)
+        np.multiply(cell * candidate, enter - enter * enter, out=gate[0])
+        np.multiply(cell * trace.cells[step], forget - forget * forget, out=gate[1])
+        np.multiply(cell * enter, 1.0 - candidate * candidate, out=gate[2])
+        np.multiply(state * squashed, leave - leave * leave, out=gate[3])
+        together = gate.reshape(GATES, -1)
+        found[:, step] = together.T
+        state = weight_hidden @ together
+        cell *= forget
+    return found
+
+
+def _array(parameter: nn.Parameter) -> Array:
+    values: Array = parameter.detach().numpy()
+    return values
