@@ -48,6 +48,8 @@ _POLL_S = 0.2
 """Pause between two looks for a task. The SuperNode looks for the reply every 0.5 s: faster gains nothing."""
 _PULL_S = (0.05, 1.0)
 """First and longest pause while the SuperNode does not have all of a request yet."""
+_MESSAGE_S = 20.0
+"""How long an offered request may take to arrive; after that the SuperNode is started anew."""
 _AWAKE_S = 0.5
 """How long an empty request is held: it keeps the SuperNode from a sleep of 3 s, at half the traffic of 0."""
 _RESTART_S = (1.0, 10.0)
@@ -126,15 +128,19 @@ class Executor:
     def _pull_message(
         self, client: RuntimeHttpClient, node: Node, run_id: int, stop: threading.Event
     ) -> Message:
-        """The task's message. The SuperNode offers the task a moment before it has the message."""
+        """The task's message. The SuperNode offers the task a moment before it has the message.
+
+        FederationError if it never gets it, because the SuperLink was restarted in between.
+        """
         pull = make_pull_object_fn_protobuf(client.PullObject, node, run_id)
+        deadline = time.monotonic() + _MESSAGE_S
 
         def pull_object(object_id: str) -> bytes:
-            self._require_running(stop)
+            self._require_message(deadline, stop)
             return pull(object_id)
 
         while not (pulled := client.PullMessages(PullAppMessagesRequest())).messages_list:
-            self._require_running(stop)
+            self._require_message(deadline, stop)
             stop.wait(_PULL_S[0])
         tree = pulled.message_object_trees[0]
         message = pull_and_inflate_object_from_tree(
@@ -149,9 +155,11 @@ class Executor:
         message.metadata.__dict__["_message_id"] = tree.object_id
         return message
 
-    def _require_running(self, stop: threading.Event) -> None:
+    def _require_message(self, deadline: float, stop: threading.Event) -> None:
         if stop.is_set() or not self._supernode.alive:
             raise FederationError("The SuperNode ended before it had the request.")
+        if time.monotonic() > deadline:
+            raise FederationError("The SuperNode has offered a request that it does not get.")
 
     def _reply(self, message: Message, fab: bytes, run_id: int) -> Message:
         """The reply to one message; never raises for what the message or the handler does."""

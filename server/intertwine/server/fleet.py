@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -32,6 +32,9 @@ _POLL_S = (0.1, 0.5)
 """Shortest and longest pause between two looks for replies; it grows with the time already waited."""
 _EXPIRY_MARGIN_S = 5.0
 """A request expires that much after its exchange: a late node is found here, not by Flower's error."""
+_LOOK_S = 2.0
+"""Pause between two looks for nodes that are to be asked, or asked again."""
+_ASK_AGAIN_S = 20.0
 _AWAKE_S = 30.0
 _AWAKE_NODES = 8
 """A larger fleet is left to sleep: each node kept awake costs the SuperLink some 8% of a core."""
@@ -95,8 +98,11 @@ class Fleet:
     ) -> dict[int, Reply]:
         """Send each node its request and wait for all replies, `timeout_s` seconds at most.
 
+        A node that stays silent or drops out is asked again: an agent that was restarted has lost the
+        request. One that is not connected is not waited for, but asked if it comes while others are.
+
         requests: node id to payload, each at most `PAYLOAD_LIMIT` bytes (InputError).
-        on_reply: called in this thread with node id and payload, as each reply comes.
+        on_reply: called in this thread with node id and payload, as each reply comes, once a node.
         Returns one entry for each key of `requests`. A reply that comes too late is never seen.
         """
         for node, payload in requests.items():
@@ -104,50 +110,82 @@ class Fleet:
                 raise InputError(
                     f"The request to node {node} has {len(payload)} bytes.", "Send less at once."
                 )
-        deadline = time.monotonic() + timeout_s
-        replies: dict[int, Reply] = {}
-        waiting = self._send(requests, timeout_s + _EXPIRY_MARGIN_S, replies)
-        reached = frozenset(waiting.values())
-        self._awake.keep(reached)
         started = time.monotonic()
-        while waiting:
-            for node, reply in self._collect(waiting):
-                replies[node] = reply
-                self._awake.keep(reached)
+        asking = _Asking(requests, started + timeout_s)
+        look = started
+        while (now := time.monotonic()) <= asking.deadline:
+            if now >= look:
+                self._ask(asking)
+                look = now + _LOOK_S
+            for node, reply in self._collect(asking):
+                self._awake.keep(frozenset(asking.asked))
                 if on_reply is not None and isinstance(reply, bytes):
                     on_reply(node, reply)
-            now = time.monotonic()
-            if now > deadline:
+            if not asking.open:
                 break
-            if waiting:
-                time.sleep(min(max((now - started) / 20, _POLL_S[0]), _POLL_S[1]))
+            time.sleep(min(max((now - started) / 20, _POLL_S[0]), _POLL_S[1]))
         late = Failure(FailureKind.TIMED_OUT, f"no reply within {timeout_s:g} s")
-        return {node: replies.get(node, late) for node in requests}
+        return {node: asking.replies.get(node) or asking.away.get(node, late) for node in requests}
 
-    def _send(self, requests: Mapping[int, bytes], ttl_s: float, replies: dict[int, Reply]) -> dict[str, int]:
-        """Push the requests; message id to node id. Nodes that cannot be reached go into `replies`."""
-        online = self.online()
-        reachable = [node for node in requests if node in online]
-        replies.update(
-            (node, Failure(FailureKind.OFFLINE, "not connected")) for node in requests if node not in online
-        )
-        waiting: dict[str, int] = {}
-        for node in reachable:
+    def _ask(self, asking: "_Asking") -> None:
+        """Ask the nodes that are there and were not asked, or have been silent for long."""
+        online, now = self.online(), time.monotonic()
+        for node, payload in asking.requests.items():
+            if node in asking.replies or now < asking.asked.get(node, -_ASK_AGAIN_S) + _ASK_AGAIN_S:
+                continue
+            if node not in online:
+                asking.away.setdefault(node, Failure(FailureKind.OFFLINE, "not connected"))
+                continue
             # One by one: a node that asks between a message's announcement and its upload pauses for 1 s.
+            expires_s = asking.deadline - now + _EXPIRY_MARGIN_S
             with self._lock:
-                sent = list(self._grid.push_messages([_request(node, requests[node], ttl_s)]))
+                sent = list(self._grid.push_messages([_request(node, payload, expires_s)]))
+            asking.asked[node] = now
+            asking.away.pop(node, None)
             if sent and sent[0]:
-                waiting[sent[0]] = node
+                asking.waiting[sent[0]] = node
             else:
-                replies[node] = Failure(FailureKind.ERROR, "the SuperLink did not take the request")
-        return waiting
+                asking.replies[node] = Failure(FailureKind.ERROR, "the SuperLink did not take the request")
+        self._awake.keep(frozenset(asking.asked))
 
-    def _collect(self, waiting: dict[str, int]) -> list[tuple[int, Reply]]:
-        """Replies that have come by now, removed from `waiting`."""
+    def _collect(self, asking: "_Asking") -> list[tuple[int, Reply]]:
+        """Replies that have come by now, the first of each node."""
         with self._lock:
-            messages = pull_replies(self._grid, list(waiting))
-        # An error made by the SuperLink names the SuperLink as its source: only the reply-to id tells.
-        return [(waiting.pop(request), _read(reply)) for request, reply in messages.items()]
+            messages = pull_replies(self._grid, list(asking.waiting))
+        found = []
+        for request, message in messages.items():
+            # An error made by the SuperLink names the SuperLink as its source: only the reply-to id tells.
+            node, reply = asking.waiting.pop(request), _read(message)
+            if node in asking.replies:
+                continue
+            if isinstance(reply, Failure) and reply.kind is FailureKind.OFFLINE:
+                asking.away[node] = reply
+                asking.asked[node] = -_ASK_AGAIN_S  # it is asked again as soon as it is back
+                continue
+            asking.replies[node] = reply
+            found.append((node, reply))
+        return found
+
+
+@dataclass
+class _Asking:
+    """One exchange under way.
+
+    asked: when each node was asked last. waiting: requests without a reply, by message id. away: why a node
+    that may still come has not answered.
+    """
+
+    requests: Mapping[int, bytes]
+    deadline: float
+    replies: dict[int, Reply] = field(default_factory=dict)
+    asked: dict[int, float] = field(default_factory=dict)
+    waiting: dict[str, int] = field(default_factory=dict)
+    away: dict[int, Failure] = field(default_factory=dict)
+
+    @property
+    def open(self) -> bool:
+        """Whether a node that was asked has not answered."""
+        return any(node not in self.replies for node in self.asked)
 
 
 class _KeepAwake:
