@@ -153,7 +153,7 @@ class Participant:
         try:
             return work()
         except IntertwineError as error:
-            _log.warning("%s round %d: refused: %s", slot.round.run, slot.round.number, error)
+            _log.warning("refused: %s", error, extra=_context(slot))
             refusal = Refusal(slot=slot, reason=str(error)[:500])
             return Envelope(Signed[Refusal].create(refusal, self.identity.key).encode()).to_bytes()
 
@@ -181,7 +181,7 @@ class Participant:
         )
         signed = Signed[Commit].create(commit, self.identity.key).encode()
         self._ledger.commit(_slot_row(request, slot, parameters, seed, gradient, signed))
-        _log.info("%s round %d: committed", slot.round.run, slot.round.number)
+        _log.info("committed", extra=_context(slot))
         return Envelope(signed).to_bytes()
 
     def _open(
@@ -241,7 +241,7 @@ class Participant:
         seconds = time.perf_counter() - started
         reply = self._sign_release(commit, beacon, update_to_bytes(update), proof)
         self._ledger.release(row.slot, beacon.hex(), reply, seconds)
-        _log.info("%s round %d: released, proved in %.2f s", row.run, row.number, seconds)
+        _log.info("released, proved in %.2f s", seconds, extra=_context(order.slot))
         return reply
 
     def _work(self, row: SlotRow, plan: Plan, commit: Signed[Commit], beacon: bytes) -> ReleaseWork:
@@ -272,6 +272,17 @@ class Participant:
             proof=sha256(proof),
         )
         return Envelope(Signed[Release].create(body, self.identity.key).encode(), (update, proof)).to_bytes()
+
+
+def _context(slot: Slot) -> dict[str, str | int]:
+    """What a logged event belongs to."""
+    identity = slot.round
+    return {
+        "run": identity.run,
+        "round": identity.number,
+        "participant": slot.participant,
+        "slot": slot.identifier().hex(),
+    }
 
 
 def _gradient(plan: Plan, joined: JoinedTask, parameters: NDArray[np.float64]) -> Vector | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from intertwine.protocols.errors import FederationError
 from intertwine.protocols.files import make_private_directory
+from intertwine.protocols.logs import configure_logging
 from intertwine.protocols.plan import Plan
 from intertwine.server.cosigning import coordinator_policy
 from intertwine.server.fleet import Fleet
@@ -35,7 +36,7 @@ def drive(fleet: Fleet, config: Mapping[str, object], flower_run: int) -> None:
     home = Home.open(Path(str(config["home"])))
     key, name = home.signing_key, str(config["run"])
     store = Store(home, key)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    configure_logging()
     with only_driver(home, name):
         plan = Plan.decode(store.run(name).plan)
         store.update_run(name, driver=str(flower_run))
@@ -44,7 +45,7 @@ def drive(fleet: Fleet, config: Mapping[str, object], flower_run: int) -> None:
             _wait_for_nodes(fleet, {int(m.node_id) for m in active if m.name in plan.participants})
             RunDriver(store, key, plan, _FlowerTransport(fleet), coordinator_policy(home)).execute()
         except Exception as error:
-            _log.exception("run %s was interrupted", name)
+            _log.exception("the run was interrupted", extra={"run": name})
             if not store.run(name).ended:
                 store.update_run(name, detail=f"interrupted: {type(error).__name__}: {error}"[:500])
             raise

@@ -288,12 +288,8 @@ class RunDriver:
         with self._changing() as session:
             self._append(session, entry)
             self._require_running(session).finished_rounds = current.identity.number
-        _log.info(
-            "round %d of run %s: %d updates aggregated",
-            current.identity.number,
-            self._plan.run,
-            len(entry.accepted),
-        )
+        context = {"run": self._plan.run, "round": current.identity.number}
+        _log.info("%d updates aggregated", len(entry.accepted), extra=context)
         self._have_cosigned()
 
     def _total(self, ended: RoundState) -> Update:
@@ -393,7 +389,8 @@ class RunDriver:
 
     def _note(self, participant: str, what: str) -> None:
         number = self._state.number
-        _log.warning("round %d of run %s: %s: %s", number, self._plan.run, participant, what)
+        context = {"run": self._plan.run, "round": number, "participant": participant}
+        _log.warning("%s", what, extra=context)
         self._update(detail=f"round {number}: {participant}: {what}")
 
     def _require_quorum(self, count: int, what: str) -> None:

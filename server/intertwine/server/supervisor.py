@@ -58,7 +58,7 @@ def forget_driver(control: ControlClient, row: Run) -> None:
         try:
             control.stop_run(int(row.flower_run))
         except FederationError as error:
-            _log.info("run %s: Flower's run %s was not stopped: %s", row.name, row.flower_run, error)
+            _log.info("Flower's run was not stopped: %s", error, extra={"run": row.name})
 
 
 @dataclass
@@ -125,6 +125,6 @@ class Supervisor:
             return
         tried.count += 1
         tried.not_before = time.monotonic() + 2.0**tried.count
-        _log.warning("run %s has lost its driver and goes on with another", row.name)
+        _log.warning("the run has lost its driver and goes on with another", extra={"run": row.name})
         forget_driver(self._superlink, row)
         start_driver(self._home, self._store, self._superlink, row.name)
