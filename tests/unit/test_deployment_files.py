@@ -1,0 +1,322 @@
+"""The files in `deploy` pass their own tools, name real commands, and give no more rights than needed."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import kubernetes_validate
+import pytest
+import typer
+import yaml
+
+from intertwine.client import cli as agent
+from intertwine.server import cli as coordinator
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+CHART = DEPLOY / "helm" / "intertwine-coordinator"
+COMPOSE = DEPLOY / "compose.yaml"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+DOCKERFILES = sorted((DEPLOY / "containers").glob("*.Dockerfile"))
+PROGRAM = "/opt/intertwine/bin/intertwine"
+VALUES = {
+    "hosts": ["federation.example", "federation.example.org"],
+    "database": {"existingSecret": "federation-database"},
+    "image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": ["registry"]},
+    "nodeSelector": {"disktype": "ssd"},
+    "tolerations": [{"key": "federation", "operator": "Exists"}],
+    "persistence": {"storageClass": "fast"},
+    "podAnnotations": {"example.org/owner": "federation"},
+    "priorityClassName": "important",
+    "networkPolicy": {"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
+    "service": {"loadBalancerSourceRanges": ["192.0.2.0/24"], "annotations": {"example.org/a": "b"}},
+}
+# Helm is a Go library, which takes over a process's signals: it gets one of its own.
+HELM = """
+import json, sys
+from helm_python import HelmError, chart
+path, values = sys.argv[1], json.loads(sys.argv[2])
+with chart.Chart.load(path) as opened:
+    try:
+        opened.validate_schema(values)
+        rendered, refused = opened.render(values, name="fed", namespace="intertwine"), ""
+    except HelmError as error:
+        rendered, refused = {}, str(error)
+print(json.dumps({"lint": chart.lint(path, values, strict=True), "files": rendered, "refused": refused}))
+"""
+
+every_unit = pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.stem)
+Json = dict[str, typing.Any]
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def tool(name: str) -> Path:
+    """A checker among the development tools."""
+    return Path(sys.executable).with_name(name)
+
+
+def parse(words: list[str]) -> click.Context:
+    """Parse the words of an `intertwine` command as the program would; click.UsageError if it would not."""
+    apps = {"agent": agent.app, "coordinator": coordinator.app}
+    found: typing.Any = typer.main.get_command(apps[words[0]])
+    position = 1
+    while hasattr(found, "commands"):
+        found = found.commands[words[position]]
+        position += 1
+    return typing.cast(click.Context, found.make_context(found.name, words[position:]))
+
+
+# systemd
+
+
+def unit_commands(unit: Path) -> list[list[str]]:
+    """The words of each command of the unit, with the options that its comment gives as an example."""
+    text = unit.read_text()
+    for name, example in re.findall(r"^# (\w+_OPTIONS), such as: (--.*?)(?:;|$)", text, re.MULTILINE):
+        text = text.replace(f"${name}", example)
+    text = text.replace("%i", "shop")
+    return [shlex.split(line) for line in re.findall(rf"^Exec\w+={PROGRAM} (.*)$", text, re.MULTILINE)]
+
+
+@every_unit
+def test_units_name_real_commands(unit: Path) -> None:
+    commands = unit_commands(unit)
+    assert commands
+    for words in commands:
+        assert str(parse(words).params["home"]).startswith("/var/lib/intertwine/")
+
+
+@every_unit
+def test_systemd_accepts_the_units(unit: Path, tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    copy = tmp_path / unit.name.replace("@.", "@shop.")
+    copy.write_text(unit.read_text().replace(PROGRAM, "/bin/true"))
+    verified = run("systemd-analyze", "verify", copy)
+    assert (verified.returncode, verified.stderr) == (0, "")
+
+
+@every_unit
+def test_units_are_confined(unit: Path, tmp_path: Path) -> None:
+    """At most 2.0 on systemd's scale of exposure, from 0 to 10; a service with a network has 0.7 at least."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    copy = tmp_path / unit.name.replace("@.", "@shop.")
+    copy.write_text(unit.read_text())
+    rated = run("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", copy)
+    assert rated.returncode == 0, rated.stdout
+
+
+# Containers
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
+def test_hadolint_has_nothing_to_say(dockerfile: Path) -> None:
+    linted = run(tool("hadolint"), "--failure-threshold", "style", dockerfile)
+    assert (linted.returncode, linted.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.stem)
+def test_images_run_a_real_command_as_nobody_special(dockerfile: Path) -> None:
+    text = dockerfile.read_text()
+    last_stage = text.rpartition("\nFROM ")[2]
+    assert re.findall(r"^USER (.*)$", last_stage, re.MULTILINE) == ["10001:10001"]
+    words = json.loads(re.findall(r"^CMD (.*)$", last_stage, re.MULTILINE)[-1])
+    assert words[0] == dockerfile.stem
+    parse(words)
+
+
+def services() -> dict[str, Json]:
+    return typing.cast(dict[str, Json], yaml.safe_load(COMPOSE.read_text())["services"])
+
+
+def test_compose_file_keeps_the_schema() -> None:
+    checked = run(tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", COMPOSE)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_docker_compose_accepts_the_file() -> None:
+    if shutil.which("docker") is None or run("docker", "compose", "version").returncode != 0:
+        pytest.skip("Docker's compose plugin is not installed")
+    everything = ("--profile", "agents", "--profile", "postgresql")
+    configured = run("docker", "compose", "--file", COMPOSE, *everything, "config", "--quiet")
+    assert configured.returncode == 0, configured.stderr
+
+
+@pytest.mark.parametrize("name", list(services()))
+def test_compose_services_are_confined(name: str) -> None:
+    service = services()[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & set(service)
+    for volume in service["volumes"]:
+        assert (
+            volume.endswith(":ro")
+            or volume.partition(":")[0] in yaml.safe_load(COMPOSE.read_text())["volumes"]
+        )
+
+
+def test_compose_publishes_the_coordinator_to_others_and_predictions_to_this_machine() -> None:
+    published = {name: service["ports"] for name, service in services().items() if "ports" in service}
+    coordinators = published.pop("coordinator")
+    assert coordinators == ["8443:8443", "9092:9092"]
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+
+
+@pytest.mark.parametrize("name", [name for name, found in services().items() if "entrypoint" not in found])
+def test_compose_services_run_real_commands(name: str) -> None:
+    service = services()[name]
+    if "intertwine" in service["image"] and "command" in service:
+        parse([re.sub(r"\$\{\w+:-(.*?)\}", r"\1", word) for word in service["command"]])
+
+
+@pytest.mark.parametrize("name", [name for name, found in services().items() if "entrypoint" in found])
+def test_an_agent_enrols_once(name: str, tmp_path: Path) -> None:
+    """The service's own shell command, with a program that only notes how it was called."""
+    service = services()[name]
+    secret = tmp_path / "invitation"
+    secret.write_text("itw1_token\n")
+    (tmp_path / "intertwine").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "intertwine").chmod(0o755)
+    command = service["command"][0].replace("$$", "$").replace("/run/secrets/invitation", str(secret))
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "COORDINATOR": "https://c:8443",
+    }
+
+    def start() -> list[str]:
+        called = subprocess.run(
+            [*service["entrypoint"], command], env=environment, capture_output=True, text=True, check=True
+        )
+        return called.stdout.splitlines()
+
+    assert parse(start()).params["token"] == secret.read_text().strip()
+    (tmp_path / ".intertwine" / "agent").mkdir(parents=True)
+    (tmp_path / ".intertwine" / "agent" / "settings.toml").touch()
+    assert start() == []
+
+
+# Helm
+
+
+def helm(values: Json) -> Json:
+    answered = run(sys.executable, "-c", HELM, CHART, json.dumps(values))
+    assert answered.returncode == 0, answered.stderr
+    return typing.cast(Json, json.loads(answered.stdout))
+
+
+def manifests(values: Json) -> Iterator[Json]:
+    for name, text in helm(values)["files"].items():
+        if name.endswith(".yaml"):
+            yield from (document for document in yaml.safe_load_all(text) if document)
+
+
+@pytest.fixture(scope="module", params=[VALUES, {"hosts": ["federation.example"]}], ids=["all", "fewest"])
+def rendered(request: pytest.FixtureRequest) -> list[Json]:
+    return list(manifests(request.param))
+
+
+def of_kind(documents: list[Json], kind: str) -> Json:
+    (found,) = [document for document in documents if document["kind"] == kind]
+    return found
+
+
+@pytest.mark.parametrize("values", [VALUES, {"hosts": ["federation.example"]}], ids=["all", "fewest"])
+def test_helm_lint_has_nothing_to_say(values: Json) -> None:
+    found = helm(values)["lint"]
+    assert found["errors"] == []
+    assert [message["error"] for message in found["messages"]] == ["icon is recommended"]
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({}, "/hosts"),
+        ({"hosts": ["https://federation.example"]}, "/hosts/0"),
+        ({"hosts": ["a.example"], "replicas": 2}, "replicas"),
+        ({"hosts": ["a.example"], "image": {"digest": "latest"}}, "/image/digest"),
+        ({"hosts": ["a.example"], "persistence": {"accessMode": "ReadWriteMany"}}, "/persistence/accessMode"),
+        ({"hosts": ["a.example"], "service": {"type": "NodePort"}}, "/service/type"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_wrong_values_are_refused_by_name(values: Json, field: str) -> None:
+    assert field in helm(values)["refused"]
+
+
+@pytest.mark.parametrize("version", ["1.27", "1.37"])
+def test_kubernetes_knows_every_field(rendered: list[Json], version: str) -> None:
+    assert {document["kind"] for document in rendered} == {"NetworkPolicy", "Service", "StatefulSet"}
+    for document in rendered:
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_pods_keep_the_restricted_standard(rendered: list[Json]) -> None:
+    """Kubernetes' Pod Security Standards, profile "restricted", and a root that cannot be written."""
+    pod = of_kind(rendered, "StatefulSet")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 10001
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+    assert {key for volume in pod["volumes"] for key in volume} == {"name", "emptyDir"}
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+        parse(container["args"])
+
+
+def test_the_chart_runs_one_coordinator_whose_volume_outlives_it(rendered: list[Json]) -> None:
+    spec = of_kind(rendered, "StatefulSet")["spec"]
+    assert spec["replicas"] == 1
+    assert set(spec["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
+
+
+def test_the_database_url_comes_from_a_secret_alone() -> None:
+    pod = of_kind(list(manifests(VALUES)), "StatefulSet")["spec"]["template"]["spec"]
+    for container in [*pod["initContainers"], *pod["containers"]]:
+        (variable,) = container["env"]
+        assert variable["name"] == "INTERTWINE_DATABASE_URL"
+        assert variable["valueFrom"]["secretKeyRef"] == {"name": "federation-database", "key": "url"}
+
+
+# What the files have in common
+
+
+def test_ports_are_those_of_the_program(rendered: list[Json]) -> None:
+    defaults = parse(["coordinator", "init"]).params
+    ports = {defaults["control_port"], defaults["fleet_port"]}
+    exposed = re.findall(
+        r"^EXPOSE (.*)$", (DEPLOY / "containers" / "coordinator.Dockerfile").read_text(), re.M
+    )
+    assert {int(port) for line in exposed for port in line.split()} == ports
+    assert {port["port"] for port in of_kind(rendered, "Service")["spec"]["ports"]} == ports
+    pod = of_kind(rendered, "StatefulSet")["spec"]["template"]["spec"]
+    assert {port["containerPort"] for port in pod["containers"][0]["ports"]} == ports
+
+
+def test_versions_are_that_of_the_package() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+    images = {service["image"] for service in services().values() if "intertwine" in service["image"]}
+    assert images == {f"intertwine-{role}:{version}" for role in ("agent", "coordinator")}
