@@ -21,12 +21,16 @@ from intertwine.client.keys import ask_coordinator, rotate_key
 from intertwine.client.ledger import Ledger, SlotRow
 from intertwine.client.predict import predict as make_prediction
 from intertwine.client.run import run_agent
+from intertwine.client.serving.cli import api_key
+from intertwine.client.serving.server import Address
+from intertwine.client.serving.server import serve as answer_requests
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.errors import InputError
 
 app = typer.Typer(help="Take part: enrol, run rounds, see the budget, predict.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(dataset, name="dataset")
+app.add_typer(api_key, name="api-key")
 console = Console()
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -54,6 +58,27 @@ def run(home: HomeOption = _DEFAULT_HOME) -> None:
     """Serve rounds until Ctrl-C or SIGTERM."""
     log_to_screen()
     run_agent(Home.open(home), stop_on_signals())
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 for any that is free.", min=0, max=65535)] = 8600,
+    certificate: Annotated[Path | None, typer.Option(help="A PEM certificate chain, for HTTPS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The certificate's private key.")] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option("--behind-proxy", help="A proxy in front of this speaks TLS.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(help="Seconds between looks for a newer model.", min=1.0, max=86400.0)
+    ] = 60.0,
+    home: HomeOption = _DEFAULT_HOME,
+) -> None:
+    """Answer requests for predictions over HTTP until Ctrl-C or SIGTERM."""
+    log_to_screen()
+    address = Address(host, port, certificate, key, behind_proxy)
+    opened = Home.open(home)
+    answer_requests(opened, address, interval, lambda url: console.print(f"Serving predictions at {url}"))
 
 
 @app.command("rotate-key")

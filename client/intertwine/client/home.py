@@ -6,7 +6,8 @@ node.key        ECDSA P-384 key of our Flower SuperNode (0600), with node.key.pu
 access.token    secret towards the control plane (0600)
 ca.crt          the coordinator's CA, pinned at enrolment
 ledger.db       every slot we took part in, what it cost, and every record that we enrolled (0600)
-models/         published models that we downloaded and checked
+models/         published models that we downloaded and checked, with their signed records
+api-keys.toml   who may ask us for predictions: digests of their keys (0600)
 """
 
 from dataclasses import dataclass
@@ -125,6 +126,11 @@ class Home:
     def models(self) -> Path:
         """Downloaded models."""
         return self.path / "models"
+
+    @property
+    def api_keys(self) -> Path:
+        """Digests of the API keys of `serve`."""
+        return self.path / "api-keys.toml"
 
     @property
     def flower(self) -> Path:

@@ -23,7 +23,7 @@ from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import Publication
 from intertwine.protocols.errors import IntertwineError, VerificationError
 from intertwine.protocols.files import make_private_directory, read_bounded, write_atomic
-from intertwine.protocols.model_file import MAX_MODEL_BYTES, split_model
+from intertwine.protocols.model_file import MAX_MODEL_BYTES, read_metadata, split_model
 from intertwine.protocols.publication import ModelRecord
 
 MAX_RECORD_BYTES = 64 << 10
@@ -35,7 +35,7 @@ class PublishedModel:
     """A model whose origin was checked.
 
     position: of its publication in the log. data: the ONNX file's bytes, those that were checked.
-    metadata: what the file says of its run.
+    metadata: what the file says of its task and run.
     """
 
     publication: Publication
@@ -135,13 +135,13 @@ def _checked(definition: Task[Any], record: ModelRecord, path: Path, data: bytes
     publication = record.publication
     if sha256(data) != publication.onnx:
         raise VerificationError("model_digest", "the model is not the one in the coordinator's log.")
-    parameters, metadata = split_model(data, definition.template(), definition.dimension)
+    parameters, _ = split_model(data, definition.template(), definition.dimension)
     if sha256(parameters) != publication.parameters:
         raise VerificationError(
             "model_file", "the model's parameters are not those in the coordinator's log."
         )
     vector = parameters_from_bytes(parameters, definition.dimension)
-    return PublishedModel(publication, record.inclusion.index, path, data, vector, metadata)
+    return PublishedModel(publication, record.inclusion.index, path, data, vector, read_metadata(data))
 
 
 def _record_path(home: Home, definition: Task[Any]) -> Path:

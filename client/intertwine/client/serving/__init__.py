@@ -1,0 +1,1 @@
+"""Predictions over HTTP, for the programs of one participant."""
