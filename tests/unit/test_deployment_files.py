@@ -19,6 +19,7 @@ import yaml
 
 from intertwine.client import cli as agent
 from intertwine.server import cli as coordinator
+from intertwine.server.home import CoordinatorSettings
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -226,7 +227,7 @@ def manifests(values: Json) -> Iterator[Json]:
             yield from (document for document in yaml.safe_load_all(text) if document)
 
 
-@pytest.fixture(scope="module", params=[VALUES, {"hosts": ["federation.example"]}], ids=["all", "fewest"])
+@pytest.fixture(scope="module", params=[VALUES, {}], ids=["all", "none"])
 def rendered(request: pytest.FixtureRequest) -> list[Json]:
     return list(manifests(request.param))
 
@@ -236,7 +237,7 @@ def of_kind(documents: list[Json], kind: str) -> Json:
     return found
 
 
-@pytest.mark.parametrize("values", [VALUES, {"hosts": ["federation.example"]}], ids=["all", "fewest"])
+@pytest.mark.parametrize("values", [VALUES, {}], ids=["all", "none"])
 def test_helm_lint_has_nothing_to_say(values: Json) -> None:
     found = helm(values)["lint"]
     assert found["errors"] == []
@@ -246,12 +247,11 @@ def test_helm_lint_has_nothing_to_say(values: Json) -> None:
 @pytest.mark.parametrize(
     ("values", "field"),
     [
-        ({}, "/hosts"),
         ({"hosts": ["https://federation.example"]}, "/hosts/0"),
-        ({"hosts": ["a.example"], "replicas": 2}, "replicas"),
-        ({"hosts": ["a.example"], "image": {"digest": "latest"}}, "/image/digest"),
-        ({"hosts": ["a.example"], "persistence": {"accessMode": "ReadWriteMany"}}, "/persistence/accessMode"),
-        ({"hosts": ["a.example"], "service": {"type": "NodePort"}}, "/service/type"),
+        ({"replicas": 2}, "replicas"),
+        ({"image": {"digest": "latest"}}, "/image/digest"),
+        ({"persistence": {"accessMode": "ReadWriteMany"}}, "/persistence/accessMode"),
+        ({"service": {"type": "NodePort"}}, "/service/type"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -291,6 +291,14 @@ def test_the_chart_runs_one_coordinator_whose_volume_outlives_it(rendered: list[
     assert set(spec["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
 
 
+@pytest.mark.parametrize("hosts", [[], ["federation.example", "federation.example.org"]], ids=len)
+def test_public_names_come_before_the_one_within_the_cluster(hosts: list[str]) -> None:
+    """The first goes into invitations."""
+    pod = of_kind(list(manifests({"hosts": hosts})), "StatefulSet")["spec"]["template"]["spec"]
+    named = parse(pod["initContainers"][0]["args"]).params["host"]
+    assert list(named) == [*hosts, "fed-coordinator.intertwine.svc"]
+
+
 def test_the_database_url_comes_from_a_secret_alone() -> None:
     pod = of_kind(list(manifests(VALUES)), "StatefulSet")["spec"]["template"]["spec"]
     for container in [*pod["initContainers"], *pod["containers"]]:
@@ -303,8 +311,8 @@ def test_the_database_url_comes_from_a_secret_alone() -> None:
 
 
 def test_ports_are_those_of_the_program(rendered: list[Json]) -> None:
-    defaults = parse(["coordinator", "init"]).params
-    ports = {defaults["control_port"], defaults["fleet_port"]}
+    defaults = CoordinatorSettings()
+    ports = {defaults.control_port, defaults.fleet_port}
     exposed = re.findall(
         r"^EXPOSE (.*)$", (DEPLOY / "containers" / "coordinator.Dockerfile").read_text(), re.M
     )

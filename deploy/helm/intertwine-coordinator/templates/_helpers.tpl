@@ -2,6 +2,10 @@
 {{- .Release.Name | trunc 50 | trimSuffix "-" }}-coordinator
 {{- end }}
 
+{{- define "coordinator.internal" -}}
+{{- include "coordinator.name" . }}.{{ .Release.Namespace }}.svc
+{{- end }}
+
 {{- define "coordinator.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
