@@ -4,10 +4,7 @@ How likely is a matter of the vulnerability, and of the shared model. What an ex
 matter of where the vulnerability sits: it is the participant's own, only orders its list, and never trains.
 """
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping
 
 from intertwine.models.table import Row
 
@@ -22,20 +19,14 @@ COLUMNS: Mapping[str, tuple[float, float]] = {
 """The optional columns and the range of each. A file that has one has a number in each of its rows."""
 
 
-def stake(row: Row) -> float | None:
-    """What multiplies a row's probability to its priority; None if the file has none of the columns.
+def stake(row: Row) -> list[float]:
+    """What multiplies a row's probability to its priority; empty if the file has none of the columns.
 
     exposure * (revenue_impact + asset_value) / cost. Without a column exposure and cost are 1, and so is the
     sum if both of its columns are missing. InputError names row and column of what is no number in its range.
     """
     given = {name: row.number(name, *limits) for name, limits in COLUMNS.items() if name in row.cells}
     if not given:
-        return None
+        return []
     amounts = [given[name] for name in ("revenue_impact", "asset_value") if name in given]
-    return given.get("exposure", 1.0) * (sum(amounts) if amounts else 1.0) / given.get("cost", 1.0)
-
-
-def stakes(found: Sequence[float | None]) -> NDArray[np.float64] | None:
-    """The rows' stakes as an array, shape (n,); None if they have none."""
-    given = [value for value in found if value is not None]
-    return np.array(given) if given else None
+    return [given.get("exposure", 1.0) * (sum(amounts) if amounts else 1.0) / given.get("cost", 1.0)]

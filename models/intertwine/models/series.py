@@ -1,7 +1,9 @@
 """Weekly series of units: from a participant's file to the windows and features that the LSTM reads."""
 
+from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from math import pi
 from pathlib import Path
 
@@ -22,6 +24,8 @@ TEST_WEEKS = 12
 """The last weeks of each series are for evaluation, one step ahead; training never sees them."""
 MIN_WEEKS = STEPS + 1 + TEST_WEEKS
 MAX_UNITS = 10_000_000
+MAX_SKUS, MAX_ROWS = 100_000, 10_000_000
+"""Most products and rows of a file: they bound what reading one of any size takes of memory."""
 EPOCH = date(2000, 1, 3)
 """The Monday that weeks are counted from."""
 
@@ -57,19 +61,34 @@ def load(path: Path) -> Series:
     """Read `sku,week,units`, one row for each product and week; `week` is the ISO date of a Monday.
 
     Every product must have every week of the file, zeros included: were gaps filled up to the other
-    products' weeks, one record would change the others.
+    products' weeks, one record would change the others. At most MAX_SKUS products and MAX_ROWS rows.
     """
-    cells: dict[str, dict[int, int]] = {}
-    for row in read_rows(path, ["sku", "week", "units"]):
-        series = cells.setdefault(row.text("sku"), {})
-        week = _week(row)
-        if week in series:
-            raise row.error("week", "this SKU has that week twice", "Add the units up in one row.")
-        series[week] = row.count("units", MAX_UNITS)
-    weeks = _calendar(path, cells)
-    skus = tuple(sorted(cells))
-    units = np.array([[cells[sku][week] for week in weeks] for sku in skus], dtype=np.float64)
-    return Series(skus, weeks.start, units)
+    rows: dict[str, array[int]] = {}
+    for number, row in enumerate(read_rows(path, ["sku", "week", "units"])):
+        cells = rows.setdefault(row.text("sku"), array("q"))
+        cells.extend((_week(row), row.line, row.count("units", MAX_UNITS)))
+        if len(rows) > MAX_SKUS or number == MAX_ROWS:
+            problem = f"the file goes on after {MAX_SKUS:,} SKUs or {MAX_ROWS:,} rows"
+            raise row.error("sku", problem, "Choose a part of the SKUs.")
+    tables = {sku: _by_week(path, rows[sku]) for sku in sorted(rows)}
+    weeks = _calendar(path, tables)
+    units = np.array([table[:, _UNITS] for table in tables.values()], dtype=np.float64)
+    return Series(tuple(tables), weeks.start, units)
+
+
+_WEEK, _LINE, _UNITS = range(3)
+"""Columns of a product's table."""
+
+
+def _by_week(path: Path, rows: "array[int]") -> NDArray[np.int64]:
+    """A product's table in the order of weeks; InputError if a week occurs twice."""
+    table = np.frombuffer(rows, dtype=np.int64).reshape(-1, 3)
+    table = table[np.lexsort((table[:, _LINE], table[:, _WEEK]))]
+    again = table[1:][np.diff(table[:, _WEEK]) == 0]
+    if len(again):
+        row = Row(path, int(again[:, _LINE].min()), {})
+        raise row.error("week", "this SKU has that week twice", "Add the units up in one row.")
+    return table
 
 
 def _week(row: Row) -> int:
@@ -80,18 +99,29 @@ def _week(row: Row) -> int:
     return (day - EPOCH).days // 7
 
 
-def _calendar(path: Path, cells: dict[str, dict[int, int]]) -> range:
-    weeks = range(min(map(min, cells.values())), max(map(max, cells.values())) + 1)
+def _calendar(path: Path, tables: Mapping[str, NDArray[np.int64]]) -> range:
+    """The file's weeks; InputError if they are too few, or if a product lacks one."""
+    ends = [table[[0, -1], _WEEK] for table in tables.values()]
+    weeks = range(int(min(first for first, _ in ends)), int(max(last for _, last in ends)) + 1)
     if len(weeks) < MIN_WEEKS:
         raise InputError(
             f"{path} spans {len(weeks)} weeks, fewer than the {MIN_WEEKS} that training and testing need.",
             "Export a longer history.",
         )
-    for sku, series in cells.items():
-        if len(series) < len(weeks):
-            problem = f"{path}: SKU {sku} has {len(series)} of the file's {len(weeks)} weeks."
-            raise InputError(problem, "Give one row per SKU and week, with 0 units where nothing was sold.")
+    for sku, table in tables.items():
+        if len(table) < len(weeks):
+            raise _gap(path, sku, table, weeks)
     return weeks
+
+
+def _gap(path: Path, sku: str, table: NDArray[np.int64], weeks: range) -> InputError:
+    """What to tell people about the first week that a product lacks; the row is the one before the gap."""
+    held = np.append(table[:, _WEEK], weeks.stop)
+    place = int(np.flatnonzero(held != np.arange(weeks.start, weeks.start + len(held)))[0])
+    missing = EPOCH + timedelta(weeks=weeks.start + place)
+    row = Row(path, int(table[max(0, place - 1), _LINE]), {})
+    problem = f"SKU {sku} has {len(table)} of the file's {len(weeks)} weeks and lacks {missing.isoformat()}"
+    return row.error("week", problem, "Give one row per SKU and week, with 0 units where nothing was sold.")
 
 
 @dataclass(frozen=True)

@@ -56,16 +56,21 @@ def make_private_directory(path: Path) -> None:
         raise unwritable(path, error) from error
 
 
+def check_bounded(path: Path, limit: int) -> None:
+    """InputError unless this is a file of at most `limit` bytes; OSError if it cannot be looked at."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path} is not a file.", "Check the path.")
+    if (size := status.st_size) > limit:
+        raise InputError(
+            f"{path} has {size} bytes, more than the {limit} allowed.", "Check that it is the right file."
+        )
+
+
 def read_bounded(path: Path, limit: int) -> bytes:
     """Read a file of at most `limit` bytes; its size is checked before anything is read."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{path} is not a file.", "Check the path.")
-        if (size := status.st_size) > limit:
-            raise InputError(
-                f"{path} has {size} bytes, more than the {limit} allowed.", "Check that it is the right file."
-            )
+        check_bounded(path, limit)
         with path.open("rb") as file:
             return file.read(limit)
     except OSError as error:
