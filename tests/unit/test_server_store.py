@@ -223,7 +223,11 @@ def test_an_older_schema_is_upgraded_and_keeps_its_data(
 ) -> None:
     store.record(publication(store, "risk", "a"))
     before = store.entries()
-    next_release("op.add_column('publications', sa.Column('note', sa.String, server_default='none'))")
+    next_release(
+        "with op.batch_alter_table('publications') as table:"
+        " table.alter_column('task', type_=sa.Text(), nullable=True);"
+        " table.add_column(sa.Column('note', sa.String, server_default='none'))"
+    )
     newer = opened()
     assert newer.entries() == before
     assert revision(newer) == "9999"
