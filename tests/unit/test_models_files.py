@@ -53,8 +53,8 @@ def test_baskets_keep_the_orders_of_customers_and_of_purchase(tmp_path: Path) ->
     assert records.customers == ("late", "early")
     assert np.flatnonzero(records.full[0]).tolist() == [2, 5, 9]
     assert records.held_out.tolist() == [9, -1]
-    assert np.flatnonzero(records.training[0]).tolist() == [2, 5]
-    assert records.training[1].sum() == 1
+    assert np.flatnonzero(records.before.full[0]).tolist() == [2, 5]
+    assert records.before.full[1].sum() == 1
 
 
 def test_vulnerabilities_become_features(tmp_path: Path) -> None:
