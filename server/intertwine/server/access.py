@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from intertwine.protocols.encoding import sha256
@@ -64,9 +64,7 @@ def grant(store: Store, name: str, role: str, lifetime_s: int) -> str:
 def end_grants(store: Store, name: str) -> int:
     """End all tokens of `name` that are still valid, and log that; how many. InputError if there is none."""
     with store.transaction() as session:
-        valid = select(AccessGrant).where(
-            AccessGrant.name == name, AccessGrant.ended.is_(False), AccessGrant.expires >= now()
-        )
+        valid = _valid().where(AccessGrant.name == name)
         grants = session.scalars(valid.order_by(AccessGrant.number)).all()
         if not grants:
             raise InputError(f"{name!r} has no valid access token.", "See: intertwine coordinator status")
@@ -74,6 +72,12 @@ def end_grants(store: Store, name: str) -> int:
             row.ended = True
             store.append(session, Act(time=now(), act=AccessEnded(number=row.number)))
     return len(grants)
+
+
+def grants_in_force(store: Store) -> list[AccessGrant]:
+    """The grants that are valid now, in the order of granting."""
+    with store.reading() as session:
+        return list(session.scalars(_valid().order_by(AccessGrant.number)))
 
 
 def caller(store: Store, authorization: str) -> Caller:
@@ -94,14 +98,18 @@ def caller(store: Store, authorization: str) -> Caller:
     )
 
 
+def _valid() -> Select[AccessGrant]:
+    return select(AccessGrant).where(AccessGrant.ended.is_(False), AccessGrant.expires >= now())
+
+
 def _participant(session: Session, digest: str) -> Caller | None:
     name = session.scalar(select(Participant.name).where(Participant.access_digest == digest))
     return Caller(name, "participant") if name and not revoked(session, [name]) else None
 
 
 def _granted(session: Session, digest: str) -> Caller | None:
-    row = session.scalar(select(AccessGrant).where(AccessGrant.token_digest == digest))
-    if row is None or row.ended or row.expires < now():
+    row = session.scalar(_valid().where(AccessGrant.token_digest == digest))
+    if row is None:
         return None
     return Caller(row.name, "coordinator" if row.role == "coordinator" else "auditor")
 

@@ -8,12 +8,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.accounting import Assurance, guarantee
 from intertwine.protocols.checkpoint import log_verifier
 from intertwine.protocols.errors import FederationError, InputError
+from intertwine.protocols.logs import configure_logging
 from intertwine.protocols.plan import Plan
+from intertwine.server.access import grants_in_force
+from intertwine.server.admin_cli import grant, models, revoke_token, runs, when
 from intertwine.server.closing import end_run
 from intertwine.server.cosigning import coordinator_policy, quorum_reached
 from intertwine.server.database import Database, postgresql_url
@@ -23,17 +27,21 @@ from intertwine.server.home import Home
 from intertwine.server.launch import build_plan, read_plan_file
 from intertwine.server.launch import launch as launch_run
 from intertwine.server.membership import revoke as end_membership
-from intertwine.server.membership import revoked
 from intertwine.server.store import Run, Store
 from intertwine.server.superlink import ControlClient
 from intertwine.server.supervisor import forget_driver, start_driver
 from intertwine.server.supervisor import resume as resume_run
 from intertwine.server.up import control_client, down
 from intertwine.server.up import up as serve
+from intertwine.server.views import participant_views, run_views
 from intertwine.zk.sampler import total_variation
 
 app = typer.Typer(help="Run a federation: invite, launch, follow, stop.", no_args_is_help=True)
 console = Console()
+app.command("grant")(grant)
+app.command("revoke-token")(revoke_token)
+app.command("runs")(runs)
+app.command("models")(models)
 
 HomeOption = Annotated[Path, typer.Option("--home", help="The coordinator's home folder.")]
 _DEFAULT_HOME = Path.home() / ".intertwine" / "coordinator"
@@ -94,8 +102,12 @@ def revoke(
 
 
 @app.command()
-def up(home: HomeOption = _DEFAULT_HOME) -> None:
+def up(
+    home: HomeOption = _DEFAULT_HOME,
+    log_format: Annotated[str, typer.Option(help="text or json.")] = "text",
+) -> None:
     """Start SuperLink and control plane; ends with Ctrl-C or SIGTERM."""
+    configure_logging(log_format)
     opened = Home.open(home)
     settings = opened.settings
     serve(opened, lambda: console.print(f"Ready: {settings.control_url}, fleet at {settings.fleet_address}"))
@@ -147,17 +159,18 @@ def status(home: HomeOption = _DEFAULT_HOME) -> None:
     opened = Home.open(home)
     store = _store(opened)
     people = Table("participant", "role", "tasks", "state")
-    members = store.participants()
-    with store.transaction() as session:
-        gone = revoked(session, [member.name for member in members])
-    for member in members:
-        state = "revoked" if member.name in gone else "enrolled"
-        people.add_row(member.name, member.role, ", ".join(member.tasks), state)
-    runs = Table("run", "task", "rounds", "state", "latest event")
-    for run in store.runs():
-        rounds = Plan.decode(run.plan).rounds
-        runs.add_row(run.name, run.task, f"{run.finished_rounds}/{rounds}", run.state, run.detail)
-    console.print(people, runs)
+    for member in participant_views(store):
+        state = "revoked" if member.revoked else "enrolled"
+        people.add_row(member.participant, member.role, ", ".join(member.tasks), state)
+    progress = Table("run", "task", "rounds", "state", "latest event")
+    for run in run_views(store):
+        rounds = f"{run.finished_rounds}/{run.rounds}"
+        progress.add_row(run.run, run.task, rounds, run.state, Text(run.detail))
+    console.print(people, progress)
+    for access in grants_in_force(store):
+        console.print(
+            f"{access.name} may use the control plane as {access.role} until {when(access.expires)}."
+        )
     if coordinator_policy(opened):
         size = next((size for size, _ in store.cosigned(1)), 0)
         console.print(f"The witnesses' quorum has co-signed {size} of {store.size()} log entries.")

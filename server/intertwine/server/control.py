@@ -4,6 +4,7 @@ Errors are JSON objects {"error", "remedy"}; no stack trace ever leaves. Bodies 
 are parsed.
 """
 
+import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -14,6 +15,7 @@ from fastapi import APIRouter, Depends, FastAPI, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
@@ -31,6 +33,7 @@ from intertwine.server.home import Home
 from intertwine.server.limits import LimitError, Limits
 from intertwine.server.log_api import NotFoundError, log_router
 from intertwine.server.membership import change_key, key_status
+from intertwine.server.metrics import LogMetrics
 from intertwine.server.store import Store
 
 MAX_BODY_BYTES = 64 << 10
@@ -60,11 +63,30 @@ def control_plane(
 
         return admit
 
+    _add_metrics(app, store, allow("auditor", "coordinator"))
     app.include_router(log_router(store, coordinator_policy(home)))
     app.include_router(admin_router(home, store, allow, forget_driver))
     app.include_router(_participant_router(home, store, allow, register_node))
     app.include_router(_public_router(home, store))
     return app
+
+
+def _add_metrics(app: FastAPI, store: Store, reader: Callable[[str], Caller]) -> None:
+    metrics = LogMetrics(store)
+
+    @app.get("/metrics", response_class=Response)
+    def show(request: Request) -> Response:
+        """Prometheus metrics, for auditors and coordinators, and for whoever asks from this machine."""
+        if not (request.client and _is_loopback(request.client.host)):
+            reader(request.headers.get("authorization", ""))
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _public_router(home: Home, store: Store) -> APIRouter:

@@ -1,0 +1,96 @@
+"""Commands that show or change who may do what: grant, revoke-token, runs, models."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from intertwine.server.access import end_grants
+from intertwine.server.access import grant as grant_access
+from intertwine.server.home import Home
+from intertwine.server.store import Store
+from intertwine.server.views import model_views, run_views
+
+console = Console()
+HomeOption = Annotated[Path, typer.Option("--home", help="The coordinator's home folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_HOME = Path.home() / ".intertwine" / "coordinator"
+_DAY_S = 86_400
+
+
+def grant(
+    name: Annotated[str, typer.Argument(help="Who gets the token.")],
+    role: Annotated[str, typer.Option(help="coordinator or auditor.")],
+    days: Annotated[float, typer.Option(min=0.0, help="How long the token is valid.")] = 90.0,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Print a token for the control plane. It is logged as an act, and never shown again."""
+    typer.echo(grant_access(_store(home), name, role, int(_DAY_S * days)))
+
+
+def revoke_token(
+    name: Annotated[str, typer.Argument(help="Whose tokens end.")], home: HomeOption = DEFAULT_HOME
+) -> None:
+    """End all tokens that were granted to somebody."""
+    console.print(f"{end_grants(_store(home), name)} token(s) of [bold]{name}[/] are void now.")
+
+
+def runs(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Show every run and how it stands."""
+    views = run_views(_store(home))
+    if as_json:
+        _print_json(views)
+        return
+    rows = [
+        (
+            view.run,
+            view.task,
+            f"{view.finished_rounds}/{view.rounds}",
+            view.state,
+            when(view.launched),
+            view.detail,
+        )
+        for view in views
+    ]
+    _print_table(("run", "task", "rounds", "state", "launched", "latest event"), rows)
+
+
+def models(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Show every published model."""
+    views = model_views(_store(home))
+    if as_json:
+        _print_json(views)
+        return
+    rows = [
+        (view.task, view.run, str(view.round), when(view.published), str(view.entry), view.onnx)
+        for view in views
+    ]
+    _print_table(("task", "run", "round", "published", "log entry", "SHA-256 of the file"), rows)
+
+
+def when(time: int) -> str:
+    """A time in seconds since 1970, in UTC."""
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _store(home: Path) -> Store:
+    opened = Home.open(home)
+    return Store(opened, opened.signing_key)
+
+
+def _print_json(views: Iterable[BaseModel]) -> None:
+    typer.echo(json.dumps([view.model_dump() for view in views]))
+
+
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table if table.row_count else "There is none yet.")
