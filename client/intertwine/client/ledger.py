@@ -16,6 +16,8 @@ from intertwine.protocols.errors import BudgetError, InputError
 from intertwine.protocols.files import write_private
 from intertwine.protocols.mechanism import Entries, Label
 
+SCHEMA = 1
+"""`PRAGMA user_version` of a ledger with these tables."""
 MAX_PROOFS = 3
 """Distinct proofs for one commit: each opens its columns once more, and their blinding is finite."""
 
@@ -91,14 +93,23 @@ class DatasetPageRow(_Base):
 
 
 class Ledger:
-    """The ledger of one agent."""
+    """The ledger of one agent. InputError if a newer release has written it: what it says may be misread."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
             write_private(path, b"")
         self._engine = create_engine(f"sqlite:///{path}")
         event.listen(self._engine, "connect", _configure)
-        _Base.metadata.create_all(self._engine)
+        with self._engine.begin() as connection:
+            found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+            if found > SCHEMA:
+                raise InputError(
+                    f"The privacy ledger {path} was written by a newer release.",
+                    "Install that release, or a later one.",
+                )
+            if found < SCHEMA:
+                _Base.metadata.create_all(connection)
+                connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
