@@ -7,11 +7,12 @@ releaser is the real agent.
 import argparse
 from pathlib import Path
 
-from intertwine.client.cli import log_to_screen, stop_on_signals
+from intertwine.client.cli import stop_on_signals
 from intertwine.client.home import Home
 from intertwine.client.openings import Vector
 from intertwine.client.participant import Releaser, ReleaseWork, honest_release
 from intertwine.client.run import run_agent
+from intertwine.protocols.logs import configure_logging
 
 OWN_PRODUCTS = 5
 """The first items of the catalogue, which it would like to see recommended."""
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--run", required=True)
     arguments = parser.parse_args()
-    log_to_screen()
+    configure_logging()
     run_agent(Home.open(arguments.home), stop_on_signals(), cheat_in(arguments.run))
 
 

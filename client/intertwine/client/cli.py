@@ -1,7 +1,6 @@
 """`intertwine agent`: take part in a federation."""
 
 import json
-import logging
 import signal
 import threading
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 
 from intertwine.client.budget import Spent, release_costs, spent
@@ -26,6 +24,7 @@ from intertwine.client.serving.server import Address
 from intertwine.client.serving.server import serve as answer_requests
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.errors import InputError
+from intertwine.protocols.logs import configure_logging
 
 app = typer.Typer(help="Take part: enrol, run rounds, see the budget, predict.", no_args_is_help=True)
 app.add_typer(data, name="data")
@@ -33,6 +32,7 @@ app.add_typer(dataset, name="dataset")
 app.add_typer(api_key, name="api-key")
 console = Console()
 
+LogFormatOption = Annotated[str, typer.Option(help="How to log: text or json.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 HomeOption = Annotated[Path, typer.Option("--home", help="The agent's home folder.")]
 _DEFAULT_HOME = Path.home() / ".intertwine" / "agent"
@@ -54,9 +54,9 @@ def enroll(
 
 
 @app.command()
-def run(home: HomeOption = _DEFAULT_HOME) -> None:
+def run(log_format: LogFormatOption = "text", home: HomeOption = _DEFAULT_HOME) -> None:
     """Serve rounds until Ctrl-C or SIGTERM."""
-    log_to_screen()
+    configure_logging(log_format)
     run_agent(Home.open(home), stop_on_signals())
 
 
@@ -72,10 +72,11 @@ def serve(
     interval: Annotated[
         float, typer.Option(help="Seconds between looks for a newer model.", min=1.0, max=86400.0)
     ] = 60.0,
+    log_format: LogFormatOption = "text",
     home: HomeOption = _DEFAULT_HOME,
 ) -> None:
     """Answer requests for predictions over HTTP until Ctrl-C or SIGTERM."""
-    log_to_screen()
+    configure_logging(log_format)
     address = Address(host, port, certificate, key, behind_proxy)
     opened = Home.open(home)
     answer_requests(opened, address, interval, lambda url: console.print(f"Serving predictions at {url}"))
@@ -144,14 +145,6 @@ def predict(
     )
     for line in prediction.lines:
         console.print(f"  {line}", markup=False, highlight=False)
-
-
-def log_to_screen() -> None:
-    """Show the agent's own log, one line an event."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(show_path=False, markup=False)]
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def stop_on_signals() -> threading.Event:

@@ -29,7 +29,8 @@ def run_agent(home: Home, stop: threading.Event, releaser: Releaser = honest_rel
     participant = Participant(home.identity, tasks, ledger, releaser)
     _warn_of_missing_records(tasks, Datasets(ledger))
     node = SuperNode(home.flower, address=settings.fleet_address, ca=home.authority, key=home.node_key)
-    _log.info("%s (%s) is ready: %s", settings.participant, settings.role, ", ".join(settings.tasks))
+    context = {"participant": settings.participant}
+    _log.info("the %s is ready: %s", settings.role, ", ".join(settings.tasks), extra=context)
     ask = ask_coordinator(home)
 
     def answer(request: bytes, _run: int) -> bytes:
