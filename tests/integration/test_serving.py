@@ -122,11 +122,14 @@ def test_risk_scores_are_those_of_the_model_calibrated_and_explained(
         "cwe": "CWE-89",
         "automatable": "yes",
         "technical_impact": "total",
+        "epss": 0.9,
+        "exposure": 0.5,
+        "asset_value": 1e6,
     }
     scores = post(client, "/v1/risk-scores", {"vulnerabilities": [known, unknown], "explain": True})["scores"]
     path = agent.home.path / "asked.csv"
-    header = "id,cvss_vector,cwe,published,automatable,technical_impact,known_exploited"
-    path.write_text(f"{header}\nV-1,{VECTOR},CWE-89,2020-01-31,yes,total,0\nV-2,,,2024-10-30,,,0\n")
+    header = "id,cvss_vector,cwe,published,automatable,technical_impact,known_exploited,epss"
+    path.write_text(f"{header}\nV-1,{VECTOR},CWE-89,2020-01-31,yes,total,0,0.9\nV-2,,,2024-10-30,,,0,\n")
     features = vulnerability.load(path).features
     fitted = calibration.fit(
         task.explanation(vector, own.features[own.test]).log_odds, own.exploited[own.test]
@@ -141,6 +144,7 @@ def test_risk_scores_are_those_of_the_model_calibrated_and_explained(
         corrected = fitted.probability(np.array([shares["log_odds"]]))[0]
         assert found["calibrated_probability"] == pytest.approx(corrected)
     assert [found["base_score"] for found in scores] == [9.8, None]
+    assert [found["priority"] for found in scores] == [scores[0]["probability"] * 0.5e6, None]
     plain = post(client, "/v1/risk-scores", {"vulnerabilities": [known]})["scores"]
     assert plain[0]["explanation"] is None
 

@@ -104,15 +104,15 @@ class Slot(Generic[P]):
         self._metrics.position.labels(name).set(model.position)
         self._metrics.published.labels(name).set(publication.time)
         _log.info(
-            "task %s predicts with the model of run %s, sha256 %s",
-            *(name, publication.round.run, publication.onnx),
-            extra={"run": publication.round.run, "round": publication.round.number},
+            "a model predicts from now on: sha256 %s, published at position %d of the log",
+            *(publication.onnx, model.position),
+            extra={"task": name, "run": publication.round.run, "round": publication.round.number},
         )
 
     def _report(self, error: IntertwineError) -> None:
         """Log a problem once, not at every look."""
         if str(error) != str(self._problem):
-            _log.warning("task %s: %s", self.definition.name, error)
+            _log.warning("the newest model is not in use: %s", error, extra={"task": self.definition.name})
         self._problem = error
 
     def _count(self, result: str) -> None:
@@ -130,7 +130,8 @@ def refreshing(slots: Iterable[Slot[Any]], interval_s: float) -> Iterator[None]:
                 try:
                     slot.refresh()
                 except Exception:
-                    _log.exception("task %s: the model could not be refreshed", slot.definition.name)
+                    task = {"task": slot.definition.name}
+                    _log.exception("the model could not be refreshed", extra=task)
             if stop.wait(interval_s):
                 return
 

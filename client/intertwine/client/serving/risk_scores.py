@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from fastapi import APIRouter
@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from intertwine.client.published import PublishedModel
 from intertwine.client.serving.documents import Day, ModelReference, Query
-from intertwine.models import calibration, cvss, vulnerability
+from intertwine.models import calibration, cvss, priority, vulnerability
 from intertwine.models.explanation import Explanation
 from intertwine.models.risk import RiskTask
 from intertwine.models.table import Row
@@ -36,11 +36,17 @@ _VECTOR = rf"^CVSS:3\.[01]{_BASE}{''.join(f'(/{name}:[{letters}])?' for name, le
 Vector: TypeAlias = Annotated[str, Field(pattern=_VECTOR)]
 
 
+def _range(column: str) -> Any:
+    least, most = priority.COLUMNS[column]
+    return Field(ge=least, le=most)
+
+
 class Vulnerability(Query):
     """One vulnerability in the terms of its public record; null stands for what is not known.
 
     cvss_vector: CVSS 3.0 or 3.1, its metrics in the specification's order. automatable, technical_impact:
-    CISA's SSVC points.
+    CISA's SSVC points. epss: FIRST's score. The last four are the participant's own: they turn probabilities
+    into priorities.
     """
 
     id: Annotated[str, Field(max_length=MAX_NAME)] = ""
@@ -49,15 +55,22 @@ class Vulnerability(Query):
     cwe: Annotated[str, Field(pattern="^CWE-[0-9]{1,5}$")] | None = None
     automatable: Literal["yes", "no"] | None = None
     technical_impact: Literal["partial", "total"] | None = None
+    epss: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    exposure: Annotated[float, _range("exposure")] | None = None
+    revenue_impact: Annotated[float, _range("revenue_impact")] | None = None
+    asset_value: Annotated[float, _range("asset_value")] | None = None
+    cost: Annotated[float, _range("cost")] | None = None
 
     def row(self, line: int) -> Row:
-        """The same as a row of a portfolio."""
+        """The same as a row of a portfolio; what is not known of the optional columns is left out."""
+        optional = {name: getattr(self, name) for name in ("epss", *priority.COLUMNS)}
         cells = {
             "published": self.published.isoformat(),
             "cvss_vector": self.cvss_vector or "",
             "cwe": self.cwe or "",
             "automatable": self.automatable or "",
             "technical_impact": self.technical_impact or "",
+            **{name: repr(float(value)) for name, value in optional.items() if value is not None},
         }
         return Row(Path("vulnerabilities"), line, cells)
 
@@ -81,13 +94,15 @@ class RiskScore(BaseModel):
     """probability: that the vulnerability is known to be exploited, by the shared model.
 
     calibrated_probability: corrected on the participant's own records, null if those are too few.
-    base_score: of CVSS, null if there is no vector. explanation: null unless it was asked for.
+    base_score: of CVSS, null if there is no vector. priority: the probability times what is at stake, null if
+    nothing is said of that. explanation: null unless it was asked for.
     """
 
     id: str
     probability: Annotated[float, Field(ge=0.0, le=1.0)]
     calibrated_probability: Annotated[float, Field(ge=0.0, le=1.0)] | None
     base_score: float | None
+    priority: float | None
     explanation: Shares | None
 
 
@@ -121,11 +136,16 @@ class RiskScorer:
                 probability=float(probability[line]),
                 calibrated_probability=None if corrected is None else float(corrected[line]),
                 base_score=cvss.BaseMetrics.parse(each.cvss_vector).score() if each.cvss_vector else None,
+                priority=_priority(float(probability[line]), rows[line]),
                 explanation=_shares(explained, line) if query.explain else None,
             )
             for line, each in enumerate(query.vulnerabilities)
         ]
         return RiskAnswer(model=ModelReference.of(self.model), scores=scores)
+
+
+def _priority(probability: float, row: Row) -> float | None:
+    return next((probability * stake for stake in priority.stake(row)), None)
 
 
 def _shares(explained: Explanation, line: int) -> Shares:

@@ -84,6 +84,7 @@ def web_server(app: ASGIApp, address: Address) -> uvicorn.Server:
             ssl_certfile=address.certificate,
             ssl_keyfile=address.key,
             ws="none",
+            log_config=None,
             log_level="warning",
             access_log=False,
             server_header=False,

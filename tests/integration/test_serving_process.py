@@ -1,0 +1,142 @@
+"""`intertwine agent serve` as a process: what it refuses to start with, and how it ends."""
+
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from intertwine.client.serving.server import Address
+from intertwine.protocols.cli import main
+from intertwine.protocols.errors import InputError
+from tests.predictions import Publisher, publisher
+
+COMMAND = str(Path(sys.executable).parent / "intertwine")
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publisher]:
+    with publisher(tmp_path_factory.mktemp("serving")) as found:
+        yield found
+
+
+def command(*arguments: object) -> int:
+    """The exit code of an `intertwine agent` command in this process."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(sys, "argv", ["intertwine", "agent", *map(str, arguments)])
+        main()
+    return int(end.value.code or 0)
+
+
+def test_a_process_serves_over_https_and_ends_in_good_order(agent: Publisher) -> None:
+    """It begins without any model: they come by themselves."""
+    home = agent.federation.home
+    certificate = ("--certificate", home.certificate, "--key", home.certificate_key)
+    arguments = (
+        "--home",
+        agent.home.path,
+        "--port",
+        0,
+        "--interval",
+        1,
+        "--log-format",
+        "json",
+        *certificate,
+    )
+    process = subprocess.Popen(
+        [COMMAND, "agent", "serve", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stderr
+    log = process.stderr
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(log))
+    reader.start()
+    try:
+        line = process.stdout.readline()
+        assert line.startswith("Serving predictions at https://127.0.0.1:")
+        context = ssl.create_default_context(cafile=str(home.authority))
+        with httpx.Client(base_url=line.split()[-1], verify=context, trust_env=False) as client:
+            while client.get("/readyz").status_code != 200:
+                assert process.poll() is None
+                threading.Event().wait(0.1)
+            body = {"vulnerabilities": [{"published": "2024-01-01"}]}
+            assert client.post("/v1/risk-scores", json=body).status_code == 401
+            answer = client.post("/v1/risk-scores", json=body, headers=agent.headers)
+            assert answer.json()["model"]["onnx_sha256"] == agent.published["risk"].onnx
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=20)
+        reader.join()
+        process.stdout.close()
+        process.stderr.close()
+    assert code == 0
+    text = "".join(lines)
+    assert "Traceback" not in text
+    assert agent.key not in text
+    swaps = [line for line in lines if "predicts from now on" in line]
+    assert len(swaps) == 3
+    assert '"task": "risk"' in "".join(swaps)
+
+
+BAD_ADDRESSES: dict[str, tuple[Address, str]] = {
+    "in_clear_beyond_this_machine": (Address("0.0.0.0", 0), "no certificate"),  # noqa: S104
+    "a_name_that_is_not_local": (Address("agent.example", 0), "no certificate"),
+    "certificate_without_key": (Address("127.0.0.1", 0, Path("a.crt")), "belong together"),
+    "no_such_certificate": (Address("::1", 0, Path("no.crt"), Path("no.key")), "cannot be used"),
+}
+
+
+@pytest.mark.parametrize("defect", BAD_ADDRESSES)
+def test_an_address_that_would_show_keys_is_refused(defect: str) -> None:
+    address, message = BAD_ADDRESSES[defect]
+    with pytest.raises(InputError, match=message) as caught:
+        address.check()
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        Address("127.0.0.1", 0),
+        Address("::1", 0),
+        Address("localhost", 0),
+        Address("0.0.0.0", 0, behind_proxy=True),  # noqa: S104
+    ],
+    ids=["ipv4", "ipv6", "localhost", "behind_proxy"],
+)
+def test_what_stays_on_this_machine_or_behind_a_proxy_may_be_plain(address: Address) -> None:
+    address.check()
+
+
+def test_bad_options_end_with_a_sentence(agent: Publisher, capsys: pytest.CaptureFixture[str]) -> None:
+    home = ("--home", agent.home.path)
+    assert command("serve", *home, "--host", "0.0.0.0") == 2  # noqa: S104
+    assert command("serve", *home, "--port", "70000") == 2
+    assert command("serve", *home, "--interval", "0") == 2
+    assert command("serve", "--home", agent.home.path / "nowhere") == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_keys_by_command(agent: Publisher, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key is shown when it is made, and never again."""
+    home = ("--home", agent.home.path)
+    assert command("api-key", "add", "shop", *home) == 0
+    key = capsys.readouterr().out.strip()
+    assert key.startswith("itwk_")
+    assert command("api-key", "list", *home) == 0
+    listed = capsys.readouterr().out
+    assert "shop" in listed
+    assert key not in listed
+    assert command("api-key", "remove", "shop", *home) == 0
+    assert command("api-key", "remove", "shop", *home) == 2
+    assert command("api-key", "add", "A Shop", *home) == 2
+    assert "Traceback" not in capsys.readouterr().err
