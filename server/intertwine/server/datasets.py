@@ -52,7 +52,7 @@ def enrol_dataset(store: Store, participant: str, data: bytes) -> str:
     sender = store.participant(participant)
     _check_owner(store, sender, signed)
     with _verifying:
-        with store.transaction() as session:
+        with store.reading() as session:
             if session.get(DatasetRow, digest) is not None:
                 return digest
             _refuse_duplicate(session, signed.body)
@@ -101,7 +101,7 @@ def check_enrolled(store: Store, plan: Plan) -> None:
 def _documents(store: Store, participant: str, task: str) -> list[Signed[Dataset]]:
     """Every document of a participant for a task, in order."""
     rows = select(DatasetRow.document).where(DatasetRow.participant == participant, DatasetRow.task == task)
-    with store.transaction() as session:
+    with store.reading() as session:
         documents = list(session.scalars(rows.order_by(DatasetRow.sequence)))
     return [Signed[Dataset].decode(document) for document in documents]
 

@@ -63,7 +63,7 @@ def enrol(
     """
     request.verify()
     digest = sha256(bytes.fromhex(request.secret))
-    with store.transaction() as session:
+    with store.reading() as session:
         _usable_invitation(session, digest, now())
     node_id = register_node(request.node_key.encode())
     access_token = secrets.token_hex(32)

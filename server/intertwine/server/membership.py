@@ -21,7 +21,7 @@ UnregisterNode = Callable[[int], None]
 
 def key_status(store: Store, name: str) -> KeyStatus:
     """A participant's key in force, and how often it was changed."""
-    with store.transaction() as session:
+    with store.reading() as session:
         return _status(session, session.get_one(Participant, name))
 
 
@@ -76,7 +76,7 @@ def revoke(store: Store, name: str, reason: str, unregister: UnregisterNode) -> 
 def active_participants(store: Store) -> list[Participant]:
     """Everyone who is enrolled and not revoked, by name."""
     members = store.participants()
-    with store.transaction() as session:
+    with store.reading() as session:
         gone = revoked(session, [member.name for member in members])
     return [member for member in members if member.name not in gone]
 

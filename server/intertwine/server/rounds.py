@@ -195,7 +195,7 @@ class RunDriver:
 
     def _key_of(self, name: str) -> str:
         """A participant's key in force; VerificationError `membership` if it was revoked meanwhile."""
-        with self._store.transaction() as session:
+        with self._store.reading() as session:
             return require_active(session, name).signing_key
 
     def _draw_beacon(self) -> None:
@@ -384,7 +384,7 @@ class RunDriver:
 
     def _nodes(self, names: Iterable[str]) -> dict[int, str]:
         """The Flower nodes of participants."""
-        with self._store.transaction() as session:
+        with self._store.reading() as session:
             return {int(session.get_one(Participant, name).node_id): name for name in names}
 
     def _note(self, participant: str, what: str) -> None:
