@@ -1,10 +1,14 @@
 """`intertwine agent serve` as a process: what it refuses to start with, and how it ends."""
 
+import contextlib
+import json
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,8 +37,19 @@ def command(*arguments: object) -> int:
     return int(end.value.code or 0)
 
 
+def interrupted(body: bytes, process: subprocess.Popen[str], port: int) -> Iterator[bytes]:
+    """A body during which the process is told to end: the second half follows once it listens no more."""
+    yield body[:10]
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(ConnectionRefusedError):
+        while True:
+            socket.create_connection(("127.0.0.1", port), timeout=5.0).close()
+            time.sleep(0.05)
+    yield body[10:]
+
+
 def test_a_process_serves_over_https_and_ends_in_good_order(agent: Publisher) -> None:
-    """It begins without any model: they come by themselves."""
+    """It begins without any model: they come by themselves. At its end it answers what was asked before."""
     home = agent.federation.home
     certificate = ("--certificate", home.certificate, "--key", home.certificate_key)
     arguments = (
@@ -72,8 +87,13 @@ def test_a_process_serves_over_https_and_ends_in_good_order(agent: Publisher) ->
             assert client.post("/v1/risk-scores", json=body).status_code == 401
             answer = client.post("/v1/risk-scores", json=body, headers=agent.headers)
             assert answer.json()["model"]["onnx_sha256"] == agent.published["risk"].onnx
+            last = json.dumps(body).encode()
+            headers = {**agent.headers, "content-type": "application/json", "content-length": str(len(last))}
+            content = interrupted(last, process, client.base_url.port or 0)
+            answer = client.post("/v1/risk-scores", content=content, headers=headers)
+            assert answer.status_code == 200
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         code = process.wait(timeout=20)
         reader.join()
         process.stdout.close()
