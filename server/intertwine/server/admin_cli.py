@@ -1,4 +1,4 @@
-"""Commands that show or change who may do what: grant, revoke-token, runs, models."""
+"""Commands that show how a coordinator is, and who may use it: runs, models, doctor, grant, revoke-token."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from intertwine.protocols.doctor import as_json as findings_as_json
+from intertwine.protocols.doctor import healthy, show
 from intertwine.server.access import end_grants
 from intertwine.server.access import grant as grant_access
+from intertwine.server.doctor import diagnose
 from intertwine.server.home import Home
 from intertwine.server.store import Store
 from intertwine.server.views import model_views, run_views
@@ -73,6 +76,17 @@ def models(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
         for view in views
     ]
     _print_table(("task", "run", "round", "published", "log entry", "SHA-256 of the file"), rows)
+
+
+def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Examine what is installed, files, certificates, disk, database and ports. Changes nothing."""
+    findings = diagnose(Home.open(home))
+    if as_json:
+        typer.echo(findings_as_json(findings))
+    else:
+        show(findings, console)
+    if not healthy(findings):
+        raise typer.Exit(1)
 
 
 def when(time: int) -> str:

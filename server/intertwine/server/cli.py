@@ -17,7 +17,7 @@ from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.logs import configure_logging
 from intertwine.protocols.plan import Plan
 from intertwine.server.access import grants_in_force
-from intertwine.server.admin_cli import grant, models, revoke_token, runs, when
+from intertwine.server.admin_cli import doctor, grant, models, revoke_token, runs, when
 from intertwine.server.closing import end_run
 from intertwine.server.cosigning import coordinator_policy, quorum_reached
 from intertwine.server.database import Database, postgresql_url
@@ -42,6 +42,7 @@ app.command("grant")(grant)
 app.command("revoke-token")(revoke_token)
 app.command("runs")(runs)
 app.command("models")(models)
+app.command("doctor")(doctor)
 
 HomeOption = Annotated[Path, typer.Option("--home", help="The coordinator's home folder.")]
 _DEFAULT_HOME = Path.home() / ".intertwine" / "coordinator"

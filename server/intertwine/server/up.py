@@ -34,8 +34,8 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     settings, policy = home.settings, coordinator_policy(home)
     with ExitStack() as stack:
-        control = stack.enter_context(_listen(settings.bind, settings.control_port, "control_port"))
-        fleet = stack.enter_context(_listen(settings.bind, settings.fleet_port, "fleet_port"))
+        control = stack.enter_context(listen(settings.bind, settings.control_port, "control_port"))
+        fleet = stack.enter_context(listen(settings.bind, settings.fleet_port, "fleet_port"))
         superlink = _superlink(home)
         stack.callback(superlink.stop)
         superlink.start()
@@ -124,7 +124,8 @@ def serving(server: uvicorn.Server, listener: socket.socket) -> Iterator[None]:
         thread.join()
 
 
-def _listen(address: str, port: int, setting: str) -> socket.socket:
+def listen(address: str, port: int, setting: str) -> socket.socket:
+    """A socket that listens on a local address; InputError, which names the setting, if the port is taken."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         return socket.create_server((address, port), family=family)
