@@ -7,6 +7,7 @@ The constants were chosen on training baskets, whose own last items were held ou
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 RIDGE = 300.0
@@ -47,7 +48,7 @@ def fit(baskets: NDArray[np.float32]) -> LocalModel:
     gram = (baskets.T @ baskets).astype(np.float64)
     diagonal = np.diag_indices(len(gram))
     gram[diagonal] += trusted * RIDGE
-    inverse = np.linalg.inv(gram)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(torch.from_numpy(gram))).numpy()
     weights = inverse / -np.diag(inverse)
     weights[diagonal] = 0.0
     return LocalModel(weights, trusted)
