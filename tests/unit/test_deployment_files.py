@@ -328,3 +328,13 @@ def test_versions_are_that_of_the_package() -> None:
     assert (chart["version"], chart["appVersion"]) == (version, version)
     images = {service["image"] for service in services().values() if "intertwine" in service["image"]}
     assert images == {f"intertwine-{role}:{version}" for role in ("agent", "coordinator")}
+
+
+def test_alerts_of_the_runbook_are_about_metrics_that_exist() -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "runbook.md").read_text(), re.M | re.S)
+    (rules,) = [found["groups"][0]["rules"] for found in map(yaml.safe_load, blocks) if "groups" in found]
+    named = {name for rule in rules for name in re.findall(r"intertwine_\w+", rule["expr"])}
+    described = (ROOT / "docs" / "reference" / "control-plane.md").read_text()
+    known = set(re.findall(r"^\| `(intertwine_\w+)` \|", described, re.M))
+    assert len(rules) == 5
+    assert {name.removesuffix("_bucket") for name in named} <= known
