@@ -137,14 +137,19 @@ def test_readers_do_not_wait_for_a_writer(store: Store) -> None:
     """Otherwise anybody who reads the log over HTTP could hold up a round, and the other way round."""
     before = store.entries()
     read: list[list[bytes]] = []
+    queue = [threading.Thread(target=store.record, args=[failure(store, number)]) for number in range(2, 20)]
     with store.transaction() as session:
         store.append(session, failure(store, 1))
+        for writer in queue:
+            writer.start()
         reader = threading.Thread(target=lambda: read.append(store.entries()))
         reader.start()
         reader.join(5)
         assert not reader.is_alive()
     assert read == [before]
-    assert store.size() == len(before) + 1
+    for writer in queue:
+        writer.join()
+    assert store.size() == len(before) + 1 + len(queue)
 
 
 def test_a_reader_sees_one_moment(store: Store) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from intertwine.protocols.errors import InputError
@@ -65,16 +66,15 @@ class Database:
     def __init__(self, url: URL) -> None:
         self._sqlite = url.drivername == "sqlite"
         self.where = str(url.database) if self._sqlite else f"{url.host}:{url.port or 5432}/{url.database}"
-        self._engine = _sqlite(url) if self._sqlite else _postgresql(url)
-        self._reader = self._engine.execution_options(
-            **(_SQLITE_READS if self._sqlite else _POSTGRESQL_READS)
-        )
-        weakref.finalize(self, self._engine.dispose)
+        connect = _sqlite if self._sqlite else _postgresql
+        self._writer, self._reader = connect(url, writes=True), connect(url, writes=False)
+        for engine in (self._writer, self._reader):
+            weakref.finalize(self, engine.dispose)
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction beside which no other writes: all of it lands, or nothing. InputError if it fails."""
-        with self._refusing("written"), _session(self._engine) as session:
+        with self._refusing("written"), _session(self._writer) as session:
             yield session
 
     @contextmanager
@@ -99,6 +99,8 @@ class Database:
             raise InputError(
                 "A value does not fit into the database.", "Leave out control characters."
             ) from error
+        except PoolTimeoutError as error:
+            raise InputError("The coordinator's database is too busy.", "Try again in a minute.") from error
         except DBAPIError as error:
             remedy = (
                 "Free some space"
@@ -123,58 +125,57 @@ def _reason(error: DBAPIError) -> str:
     return lines[0].strip().rstrip(".")
 
 
-# SQLite: BEGIN IMMEDIATE takes the one lock of writers; a deferred transaction reads a snapshot of the WAL.
-
-_SQLITE_READS = {"begin": "DEFERRED"}
-
-
-def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": _PATIENCE_S}, hide_parameters=True)
+def _sqlite(url: URL, *, writes: bool) -> Engine:
+    """BEGIN IMMEDIATE takes the one lock of writers; a deferred transaction reads a snapshot of the WAL."""
+    engine = create_engine(url, connect_args={"timeout": _PATIENCE_S}, **_options(writes))
+    begin = f"BEGIN {'IMMEDIATE' if writes else 'DEFERRED'}"
     event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
-def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None  # leave BEGIN to _begin_sqlite
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # leave BEGIN to the event
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'IMMEDIATE')}")
+def _postgresql(url: URL, *, writes: bool) -> Engine:
+    """Writers begin with one lock; a repeatable read has one snapshot.
 
-
-# PostgreSQL: writers begin with one lock, and then see what others wrote before, because READ COMMITTED looks
-# anew with every statement; a repeatable read has one snapshot.
-
-_POSTGRESQL_READS = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-
-
-def _postgresql(url: URL) -> Engine:
+    READ COMMITTED looks anew with every statement, and so sees what was written before the lock was had.
+    """
     try:
         engine = create_engine(
             url,
             connect_args={"connect_timeout": _CONNECT_S},
-            isolation_level="READ COMMITTED",
+            isolation_level="READ COMMITTED" if writes else "REPEATABLE READ",
             pool_pre_ping=True,  # a server that was restarted is connected to anew
-            hide_parameters=True,
+            **_options(writes),
         )
     except ImportError as error:
         raise InputError(
             "PostgreSQL's driver is not installed.", 'Run: pip install "intertwine[postgresql]"'
         ) from error
-    event.listen(engine, "connect", _configure_postgresql)
-    event.listen(engine, "begin", _begin_postgresql)
+    event.listen(engine, "connect", _configure_writer if writes else _configure_reader)
+    if writes:
+        turn = f"SELECT pg_advisory_xact_lock({_TURN})"
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(turn))
     return engine
 
 
-def _configure_postgresql(connection: Any, _record: Any) -> None:
+def _configure_writer(connection: Any, _record: object) -> None:
     connection.execute("SET synchronous_commit = on")
     connection.execute(f"SET lock_timeout = '{_PATIENCE_S}s'")
     connection.commit()
 
 
-def _begin_postgresql(connection: Connection) -> None:
-    if not connection.get_execution_options().get("postgresql_readonly"):
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN})")
+def _configure_reader(connection: Any, _record: object) -> None:
+    connection.execute("SET default_transaction_read_only = on")
+    connection.commit()
+
+
+def _options(writes: bool) -> dict[str, Any]:
+    """Writers of this process queue for one connection of their own, so they leave the others to readers."""
+    queue = {"pool_size": 1, "max_overflow": 0, "pool_timeout": _PATIENCE_S} if writes else {}
+    return {"hide_parameters": True, **queue}
