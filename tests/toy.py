@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from intertwine.models.clipping import project
 from intertwine.models.recipes import RECIPES, Recipe
 from intertwine.models.registry import TASKS
+from intertwine.models.simulation import Participants, for_epsilon
 from intertwine.models.task import (
     Arrays,
     Clipping,
@@ -143,3 +144,11 @@ def write_points(path: Path, count: int, seed: int) -> Path:
     table = np.column_stack([rng.integers(-9, 10, (count, 3)), rng.integers(0, 2, count)])
     np.savetxt(path, table, fmt="%d", delimiter=",")
     return path
+
+
+def federation_cell(epsilon: float, seed: int) -> dict[str, float]:
+    """A cell of a sweep: the first parameter of one simulated federation, under the name of a real figure."""
+    points = Points(np.ones((4, 3), dtype=np.int64), np.ones(4, dtype=np.int64))
+    recipe = for_epsilon(ToyTask(), TOY_RECIPE, epsilon)
+    parameters = Participants(ToyTask(), [points]).simulate(recipe, seed).parameters
+    return {"hr10_hybrid": float(parameters[0])}
