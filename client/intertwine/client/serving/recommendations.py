@@ -10,13 +10,15 @@ from intertwine.client.published import PublishedModel
 from intertwine.client.serving.documents import WHOLE, ModelReference, Query
 from intertwine.models import baskets
 from intertwine.models.baskets import Baskets
-from intertwine.models.catalogue import ITEMS, catalogue
+from intertwine.models.catalogue import catalogue
 from intertwine.models.recommendation import RecommendationTask
 
 PATH = "/v1/recommendations"
 MAX_BASKETS = 64
 MAX_BASKET = 200
 """Most items of a basket."""
+MAX_COUNT = 100
+"""Most recommended items. There are always so many that the largest basket does not hold."""
 
 
 def _known(item: str) -> str:
@@ -48,7 +50,7 @@ class RecommendationQuery(Query):
     """Baskets, how many items to recommend for each, and whether to leave out what a basket holds."""
 
     baskets: Annotated[list[Basket], Field(min_length=1, max_length=MAX_BASKETS)]
-    count: Annotated[int, Field(ge=1, le=ITEMS), WHOLE] = 10
+    count: Annotated[int, Field(ge=1, le=MAX_COUNT), WHOLE] = 10
     exclude_bought: bool = True
 
 
@@ -88,11 +90,10 @@ class Recommender:
         inputs = self._task.basket_inputs(held, self._local, exclude_bought=query.exclude_bought)
         outputs = self._session.run(inputs)
         recommendations = []
-        for bought, ranked, scores in zip(held, outputs["items"], outputs["scores"], strict=True):
-            # What is excluded ranks behind everything else, so that only the end is cut off.
-            others = ITEMS - int(bought.sum()) if query.exclude_bought else ITEMS
-            best = ranked[: min(query.count, others)]
-            recommendations.append(Recommendation(items=[_item(int(i), float(scores[i])) for i in best]))
+        for ranked, scores in zip(outputs["items"], outputs["scores"], strict=True):
+            # What is excluded ranks behind everything else.
+            items = [_item(int(place), float(scores[place])) for place in ranked[: query.count]]
+            recommendations.append(Recommendation(items=items))
         return RecommendationAnswer(model=ModelReference.of(self.model), recommendations=recommendations)
 
 
