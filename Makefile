@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench-proofs bench-audit vectors setup clean
+.PHONY: demo test check bench-proofs bench-audit bench-tasks bench-faults vectors setup clean
 
 demo: $(READY)
 	$(BIN)/python -m deploy.demo
@@ -27,6 +27,12 @@ bench-proofs: $(READY)
 
 bench-audit: $(READY)
 	$(BIN)/python -m deploy.bench.audit
+
+bench-tasks: $(READY)
+	$(BIN)/python -m deploy.bench.tasks
+
+bench-faults: $(READY)
+	$(BIN)/python -m deploy.bench.faults
 
 setup: $(READY)
 

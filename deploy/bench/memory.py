@@ -39,12 +39,12 @@ class PeakMemory:
 
     def _sample(self) -> None:
         while not self._ended.wait(_INTERVAL_S):
-            size = sum(map(_proportional_bytes, _tree(self._process))) / 1e6
+            size = sum(map(_proportional_bytes, tree(self._process))) / 1e6
             if size:
                 self.peak_mb = max(self.peak_mb or 0.0, size)
 
 
-def _tree(process: int) -> list[int]:
+def tree(process: int) -> list[int]:
     """The process and its descendants; a process that ends meanwhile is left out."""
     found = [process]
     for parent in found:  # grows while it is read

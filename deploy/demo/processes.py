@@ -89,7 +89,7 @@ class Daemons:
                 started[name] = time.monotonic()
                 self.start(name, command)
             time.sleep(0.1)
-            for name in filter(self._has_ended, [*daemons, *started]):
+            for name in filter(self.has_ended, [*daemons, *started]):
                 if name in daemons or self._guards[name].returncode != 0:
                     raise FederationError(f"{name} ended: {self._tail(name)}")
                 yield name, time.monotonic() - started.pop(name)
@@ -102,13 +102,18 @@ class Daemons:
         """Wait until a process has printed `text`; FederationError if it ends first or takes too long."""
         deadline = time.monotonic() + timeout_s
         while text not in self.log(name).read_text(errors="replace"):
-            ended = self._has_ended(name)
+            ended = self.has_ended(name)
             if ended or time.monotonic() > deadline:
                 raise FederationError(f"{name} {'ended' if ended else 'was not ready'}: {self._tail(name)}")
             time.sleep(0.2)
 
-    def _has_ended(self, name: str) -> bool:
+    def has_ended(self, name: str) -> bool:
+        """Whether a process has ended, by itself or by somebody's hand."""
         return self._guards[name].poll() is not None
+
+    def guard_of(self, name: str) -> int:
+        """The number of the process that guards it, and is the ancestor of all it started."""
+        return self._guards[name].pid
 
     def _tail(self, name: str) -> str:
         return self.log(name).read_text(errors="replace")[-800:]

@@ -6,6 +6,7 @@ to whoever holds its executor secret, which is `intertwine.client.executor` in t
 
 import secrets
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def create_node_key(path: Path) -> bytes:
 
 
 class SuperNode:
-    """One `flower-supernode` process.
+    """One `flower-supernode` process, started by `_supernode`.
 
     home: folder for its log (`supernode.log`), its executor secret and Flower's own files.
     address: the SuperLink's "host:port". ca: PEM file of the authority behind its certificate.
@@ -52,7 +53,7 @@ class SuperNode:
         self._environment = environment
         self._secret_file = self._home / "executor.secret"
         self._command = [
-            "flower-supernode",
+            *(sys.executable, "-I", "-m", "intertwine.client._supernode"),
             *("--superlink", address, "--root-certificates", str(ca.absolute())),
             *("--auth-supernode-private-key", str(key.absolute())),
             *("--isolation", "process", "--superexec-auth-secret-file", str(self._secret_file)),

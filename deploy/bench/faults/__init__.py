@@ -1,0 +1,1 @@
+"""What a federation does when its processes are killed: `make bench-faults`."""
