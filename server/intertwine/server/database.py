@@ -64,9 +64,12 @@ class Database:
     """
 
     def __init__(self, url: URL) -> None:
-        self._sqlite = url.drivername == "sqlite"
-        self.where = str(url.database) if self._sqlite else f"{url.host}:{url.port or 5432}/{url.database}"
-        connect = _sqlite if self._sqlite else _postgresql
+        if url.drivername == "sqlite":
+            connect, self.where = _sqlite, str(url.database)
+            self._needs = "there is space and the file is sound"
+        else:
+            connect, self.where = _postgresql, f"{url.host or 'local'}:{url.port or 5432}/{url.database}"
+            self._needs = "the server runs, has space and admits this user"
         self._writer, self._reader = connect(url, writes=True), connect(url, writes=False)
         for engine in (self._writer, self._reader):
             weakref.finalize(self, engine.dispose)
@@ -102,14 +105,9 @@ class Database:
         except PoolTimeoutError as error:
             raise InputError("The coordinator's database is too busy.", "Try again in a minute.") from error
         except DBAPIError as error:
-            remedy = (
-                "Free some space"
-                if self._sqlite
-                else "See that the server runs, has space and admits this user"
-            )
             raise InputError(
                 f"The coordinator's database {self.where} cannot be {what}: {_reason(error)}.",
-                f"{remedy}, then try again.",
+                f"See that {self._needs}, then try again.",
             ) from error
 
 
