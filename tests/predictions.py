@@ -82,7 +82,7 @@ class Publisher:
             while not server.started and thread.is_alive():
                 time.sleep(0.01)
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            with httpx.Client(base_url=url, headers=self.headers, trust_env=False) as client:
+            with httpx.Client(base_url=url, headers=self.headers, timeout=60.0, trust_env=False) as client:
                 yield client, {slot.definition.name: slot for slot in slots}
         finally:
             server.should_exit = True

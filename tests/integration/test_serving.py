@@ -257,11 +257,16 @@ def test_without_a_key_nothing_is_said(agent: Publisher, client: httpx.Client, a
         ("GET", "/metrics"),
         ("GET", "/x"),
     ):
-        answer = httpx.request(method, client.base_url.join(path), headers=headers, trust_env=False)
+        answer = httpx.request(
+            method, client.base_url.join(path), headers=headers, timeout=60.0, trust_env=False
+        )
         assert answer.status_code == 401
         assert answer.headers["www-authenticate"] == "Bearer"
     for path in ("/healthz", "/readyz", "/openapi.json"):
-        assert httpx.get(client.base_url.join(path), headers=headers, trust_env=False).status_code == 200
+        assert (
+            httpx.get(client.base_url.join(path), headers=headers, timeout=60.0, trust_env=False).status_code
+            == 200
+        )
 
 
 def test_a_key_counts_from_its_making_to_its_removal(agent: Publisher, client: httpx.Client) -> None:
@@ -346,7 +351,7 @@ def test_schemathesis_finds_nothing(agent: Publisher, client: httpx.Client, tmp_
     command = [
         *(Path(sys.executable).parent / "schemathesis", "--config-file", config),
         *("run", client.base_url.join("/openapi.json"), "--header", f"Authorization: Bearer {agent.key}"),
-        *("--seed", "1", "--max-examples", "15", "--no-color"),
+        *("--seed", "1", "--max-examples", "15", "--request-timeout", "60", "--no-color"),
     ]
     result = subprocess.run(
         [str(part) for part in command], cwd=tmp_path, capture_output=True, text=True, check=False

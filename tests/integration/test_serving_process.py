@@ -43,7 +43,7 @@ def interrupted(body: bytes, process: subprocess.Popen[str], port: int) -> Itera
     process.send_signal(signal.SIGTERM)
     with contextlib.suppress(ConnectionRefusedError):
         while True:
-            socket.create_connection(("127.0.0.1", port), timeout=5.0).close()
+            socket.create_connection(("127.0.0.1", port), timeout=60.0).close()
             time.sleep(0.05)
     yield body[10:]
 
@@ -79,7 +79,8 @@ def test_a_process_serves_over_https_and_ends_in_good_order(agent: Publisher) ->
         line = process.stdout.readline()
         assert line.startswith("Serving predictions at https://127.0.0.1:")
         context = ssl.create_default_context(cafile=str(home.authority))
-        with httpx.Client(base_url=line.split()[-1], verify=context, trust_env=False) as client:
+        address = line.split()[-1]
+        with httpx.Client(base_url=address, verify=context, timeout=60.0, trust_env=False) as client:
             while client.get("/readyz").status_code != 200:
                 assert process.poll() is None
                 threading.Event().wait(0.1)
@@ -94,7 +95,7 @@ def test_a_process_serves_over_https_and_ends_in_good_order(agent: Publisher) ->
             assert answer.status_code == 200
     finally:
         process.terminate()
-        code = process.wait(timeout=20)
+        code = process.wait(timeout=60)
         reader.join()
         process.stdout.close()
         process.stderr.close()
