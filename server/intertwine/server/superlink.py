@@ -2,9 +2,8 @@
 
 One TLS port carries Flower's Fleet, Control and Runtime APIs. Only the Fleet API knows its callers (each
 request is signed by a registered node key); whoever reaches the other two can register nodes, start runs
-and take over the coordinator's part in a run. The port is therefore bound to loopback, and a deployment
-puts a reverse proxy in front that ends TLS on the public name and passes `/v1/fleet/*` on, and nothing
-else: not `/v1/control/*`, `/v1/runtime/*`, `/docs` or `/openapi.json`.
+and take over the coordinator's part in a run. The port is therefore bound to loopback, and participants come
+through `intertwine.server.fleet_proxy`, which passes `/v1/fleet/*` on and nothing else.
 """
 
 import ipaddress
@@ -223,7 +222,7 @@ def _require_loopback(host: str) -> None:
     if not loopback:
         raise InputError(
             f"host is {host!r}, which other machines may reach, and the Control API has no login.",
-            "Use 127.0.0.1, and a reverse proxy that passes on /v1/fleet/* only.",
+            "Use 127.0.0.1: participants come through the Fleet proxy.",
         )
 
 
