@@ -148,7 +148,7 @@ def _small_merchant(private: Recipe, seed: int, size: int, number: int) -> Mappi
     """HR@10 of one merchant's customers: with what is shared, and by all that it can do without."""
     order = np.random.default_rng([seed, size]).permutation(len(everybody()))
     merchant = Shop(_taken(everybody(), order[number * size : (number + 1) * size]))
-    parameters = _released(private, np.random.default_rng([seed, size, number]))
+    parameters = released(private, np.random.default_rng([seed, size, number]))
     content, own = merchant.scores(TASK.initial_parameters(), own=False), merchant.inputs["local_scores"]
     recent = np.log(merchant.records.before.recent.sum(axis=0) + 0.5)
     popular = OWN_POPULARITY * (recent - recent.mean()) / recent.std()
@@ -163,13 +163,13 @@ def _small_merchant(private: Recipe, seed: int, size: int, number: int) -> Mappi
     return {name: merchant.hit_rate(each) for name, each in scores.items()}
 
 
-def _released(private: Recipe, generator: np.random.Generator) -> Parameters:
+def released(private: Recipe, generator: np.random.Generator) -> Parameters:
     """What four participants release who hold all customers; the sum does not tell who holds whom."""
     members = 4
     plan = plan_of(TASK, private, members)
     noise = [discrete_gaussian.sample(plan.sigma, plan.dimension, generator) for _ in range(members)]
     optimizer = ServerOptimizer(plan, TASK.initial_parameters())
-    optimizer.step(aggregate([_total() + noise[0], *noise[1:]], plan.dimension))
+    optimizer.step(aggregate([total() + noise[0], *noise[1:]], plan.dimension))
     return optimizer.published()
 
 
@@ -204,10 +204,11 @@ def everybody() -> Baskets:
 
 
 @cache
-def _total() -> Update:
+def total() -> Update:
+    """The exact sum over all customers' records, in integer units, shape (1000,)."""
     rows, _ = TASK.dataset(everybody())
-    total: Update = rows.sum(axis=0)
-    return total
+    counted: Update = rows.sum(axis=0)
+    return counted
 
 
 def _taken(records: Baskets, rows: NDArray[np.intp]) -> Baskets:
