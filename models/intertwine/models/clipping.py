@@ -42,13 +42,13 @@ def _whole(vectors: NDArray[np.float64], norm: float, bound: int) -> NDArray[np.
     """`quantize` in whole float64 numbers: exact, as are sums and norms of them, up to 2^53."""
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = vectors * (bound / norm)
-        norms = np.sqrt(np.einsum("nd,nd->n", scaled, scaled))
+        norms = np.sqrt(np.vecdot(scaled, scaled))
     scaled[~np.isfinite(norms)] = 0.0
     scaled *= (bound / np.fmax(norms, bound))[:, None]
     rounded = np.rint(scaled)
     over, part = np.arange(len(rounded)), rounded
     for _ in range(_SHRINKS):
-        norms = np.einsum("nd,nd->n", part, part)
+        norms = np.vecdot(part, part)
         still = np.flatnonzero(norms > bound * bound)
         if not still.size:
             return rounded
