@@ -152,3 +152,13 @@ def federation_cell(epsilon: float, seed: int) -> dict[str, float]:
     recipe = for_epsilon(ToyTask(), TOY_RECIPE, epsilon)
     parameters = Participants(ToyTask(), [points]).simulate(recipe, seed).parameters
     return {"hr10_hybrid": float(parameters[0])}
+
+
+def federation_baselines() -> dict[str, float]:
+    """What would have no noise."""
+    return {"naive": 0.25}
+
+
+def federation_examples() -> list[dict[str, Any]]:
+    """What a page shows of a recommender."""
+    return [{"customer": "<one>", "bought": ["a"], "offered": ["b"]}]

@@ -50,8 +50,8 @@ class Goal:
         place: Any = report
         for name in self.path[:-1]:
             place = place.get(name, {})
-        value, base = place.get(self.path[-1]), place.get(self.over, 0.0)
-        if value is None:
+        value, base = place.get(self.path[-1]), place.get(self.over) if self.over else 0.0
+        if value is None or base is None:
             return None
         reached = value - base
         minus = f" − {self.over}" if self.over else ""
