@@ -208,7 +208,7 @@ def test_a_superlink_that_is_away_may_be_tried_again(home: Home, context: ssl.SS
 def test_who_sends_no_head_or_no_body_does_not_stay(
     proxy: int, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "HEAD_S", 0.3)
+    monkeypatch.setattr(patience, "LOOK_S", 0.3)
     monkeypatch.setattr(fleet_proxy, "EXCHANGE_S", 0.3)
     started = time.monotonic()
     for begun in (b"", b"POST /v1/fleet/pull"):
@@ -217,6 +217,19 @@ def test_who_sends_no_head_or_no_body_does_not_stay(
             assert connection.recv(100) == b""
     assert status(proxy, context, post(GOOD, "Content-Length: 100", body="half")) == 504
     assert time.monotonic() < started + 5
+
+
+def test_who_never_finishes_a_body_does_not_stay(
+    _upstream: tuple[Upstream, int], context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server behind every public port ends that by itself, whatever its application does."""
+    monkeypatch.setattr(patience, "LOOK_S", 0.2)
+    monkeypatch.setattr(patience, "BODY_LOOKS", 3)
+    with connect(_upstream[1], context) as connection:
+        connection.sendall(post(GOOD, "Content-Length: 100", body="half"))
+        started = time.monotonic()
+        assert connection.recv(100) == b""
+        assert 0.3 < time.monotonic() - started < 5
 
 
 def test_the_certificate_is_for_the_names_that_init_was_given(tmp_path: Path) -> None:

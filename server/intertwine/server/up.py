@@ -4,6 +4,7 @@ They are started and ended together. The SuperLink listens on loopback; the two 
 """
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -32,6 +33,7 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
     """Serve until Ctrl-C or SIGTERM; InputError if a port is taken, and then nothing stays started."""
     # The web server hands a signal on once it has ended; this way everything else ends in order too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    _admit_many_connections()
     settings, policy = home.settings, coordinator_policy(home)
     with ExitStack() as stack:
         control = stack.enter_context(listen(settings.bind, settings.control_port, "control_port"))
@@ -49,6 +51,14 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
         on_ready()
         app = control_plane(home, store, superlink.register, partial(forget_driver, superlink))
         https_server(home, app).run(sockets=[control])
+
+
+def _admit_many_connections() -> None:
+    """Each is an open file, and a process may have 1024 of those unless it asks for more."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * MAX_CONNECTIONS if most == resource.RLIM_INFINITY else min(4 * MAX_CONNECTIONS, most)
+    if now not in (resource.RLIM_INFINITY, most) and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _superlink(home: Home) -> SuperLink:
