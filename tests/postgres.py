@@ -50,6 +50,14 @@ class Cluster:
             connection.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def admit(self, database: str, *, anybody: bool) -> None:
+        """Take connections to a database, or end those that there are and refuse new ones."""
+        with self.connect("postgres") as connection:
+            connection.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS {anybody}")
+            if not anybody:
+                ending = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
+                connection.execute(ending, [database])
+
     def connect(self, database: str) -> "psycopg.Connection[Any]":
         """A connection that commits at once."""
         return psycopg.connect(

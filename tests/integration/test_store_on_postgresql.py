@@ -15,19 +15,22 @@ from intertwine.protocols.entries import (
     Act,
     InvitationIssued,
     ModelEntry,
+    Outcome,
     Publication,
     RunStopped,
     decode_entry,
 )
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.policy import Policy
-from intertwine.server.database import URL_VARIABLE
+from intertwine.server.database import URL_VARIABLE, DatabaseError
 from intertwine.server.enrolment import invite
 from intertwine.server.home import CoordinatorSettings, Home
+from intertwine.server.rounds import RunDriver
 from intertwine.server.store import Store
 from intertwine.zk.audit import verify_bundle
-from tests.federation import MemoryFederation
+from tests.federation import MemoryFederation, untouched
 from tests.postgres import PASSWORD, Cluster
+from tests.serving import served
 from tests.toy import write_points
 
 WRITERS, EACH = 4, 200
@@ -66,10 +69,45 @@ def test_a_run_beside_other_writers(postgresql: Cluster, tmp_path: Path, toy: st
     assert verify_bundle(federation.bundle(), Policy.of_key(federation.store.deployment)).passed
 
 
+def test_an_outage_blames_no_participant(postgresql: Cluster, tmp_path: Path, toy: str) -> None:
+    """The driver ends instead, and the next one goes on where the log stops."""
+    federation = MemoryFederation(tmp_path, database_url=postgresql.create())
+    name = database(federation.store)
+    for member in ("alder", "birch-co"):
+        federation.add(member, {toy: write_points(tmp_path / f"{member}.csv", 30, seed=len(member))})
+    plan = federation.plan(toy, "spring", quorum=1)
+
+    def outage(participant: str, kind: str, reply: bytes) -> bytes:
+        """Just while the first release is logged."""
+        if kind == "release":
+            postgresql.admit(name, anybody=participant != "alder")
+        return reply
+
+    federation.tamper = outage
+    with pytest.raises(DatabaseError, match="not currently accepting connections"):
+        federation.execute(plan)
+    with served(federation.home, federation.store, lambda _key: 1) as client:
+        answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert name not in answer.text
+    postgresql.admit(name, anybody=True)
+    federation.tamper = untouched
+    RunDriver(federation.store, federation.key, plan, federation).execute()
+    log = [decode_entry(data) for data in federation.store.entries()]
+    assert [entry.verdict for entry in log if isinstance(entry, Outcome)] == ["accepted"] * 2
+    assert federation.store.run("spring").state == "finished"
+
+
 @pytest.fixture
 def store(postgresql: Cluster, tmp_path: Path) -> Store:
     home = Home.create(tmp_path / "home", CoordinatorSettings(database_url=postgresql.create()))
     return Store(home, home.signing_key)
+
+
+def database(store: Store) -> str:
+    with store.reading() as session:
+        name: str = session.scalar(text("SELECT current_database()"))
+    return name
 
 
 def test_commits_are_on_disk_and_isolation_is_ours(store: Store) -> None:
@@ -84,11 +122,9 @@ def test_commits_are_on_disk_and_isolation_is_ours(store: Store) -> None:
 
 def test_a_server_that_was_restarted_is_found_again(store: Store, postgresql: Cluster) -> None:
     before = store.entries()
-    with postgresql.connect("postgres") as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-        )
+    name = database(store)
+    postgresql.admit(name, anybody=False)
+    postgresql.admit(name, anybody=True)
     assert store.entries() == before
 
 

@@ -27,6 +27,7 @@ from intertwine.protocols.round import Signed
 from intertwine.server.access import AccessError, AccessRole, Caller, RoleError, caller
 from intertwine.server.admin_api import Authorise, ForgetDriver, admin_router
 from intertwine.server.cosigning import coordinator_policy
+from intertwine.server.database import DatabaseError
 from intertwine.server.datasets import MAX_ENVELOPE_BYTES, enrol_dataset
 from intertwine.server.enrolment import RegisterNode, enrol
 from intertwine.server.home import Home
@@ -231,6 +232,11 @@ async def _refuse_form(_: Request, error: Exception) -> Response:
     return _answer(422, f"The request is malformed: {names}.", "Compare it with the documentation.")
 
 
+async def _defer(_: Request, error: Exception) -> Response:
+    _log.error("%s", error)  # it says where the database is, which is for us alone
+    return _answer(503, "The coordinator's database does not answer.", "Try again later.")
+
+
 async def _hide(_: Request, error: Exception) -> Response:
     _log.error("unexpected error in the control plane", exc_info=error)
     return _answer(500, "The coordinator failed to answer.", "Try again, or tell the coordinator.")
@@ -249,6 +255,7 @@ _STATUS: dict[type[Exception], tuple[int, dict[str, str]]] = {
     FederationError: (503, {}),
 }
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    DatabaseError: _defer,
     IntertwineError: _refuse,
     RequestValidationError: _refuse_form,
     HTTPException: _refuse_path,

@@ -57,8 +57,12 @@ def postgresql_url(text: str, source: str) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
+class DatabaseError(InputError):
+    """The database does not do what it should: nobody's message is at fault, and later it may."""
+
+
 class Database:
-    """Transactions on one database, of either kind.
+    """Transactions on one database, of either kind; DatabaseError if they fail.
 
     where: what messages call it; without user and password.
     """
@@ -76,18 +80,18 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A transaction beside which no other writes: all of it lands, or nothing. InputError if it fails."""
+        """A transaction beside which no other writes: all of it lands, or nothing."""
         with self._refusing("written"), _session(self._writer) as session:
             yield session
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """One consistent view of the database, which never waits for a writer. InputError if it fails."""
+        """One consistent view of the database, which never waits for a writer."""
         with self._refusing("read"), _session(self._reader) as session:
             yield session
 
     def check(self) -> None:
-        """InputError if the database cannot be reached."""
+        """DatabaseError if it cannot be reached."""
         with self.reading() as session:
             session.connection()
 
@@ -103,9 +107,11 @@ class Database:
                 "A value does not fit into the database.", "Leave out control characters."
             ) from error
         except PoolTimeoutError as error:
-            raise InputError("The coordinator's database is too busy.", "Try again in a minute.") from error
+            raise DatabaseError(
+                "The coordinator's database is too busy.", "Try again in a minute."
+            ) from error
         except DBAPIError as error:
-            raise InputError(
+            raise DatabaseError(
                 f"The coordinator's database {self.where} cannot be {what}: {_reason(error)}.",
                 f"See that {self._needs}, then try again.",
             ) from error
