@@ -34,27 +34,27 @@ def values(text: str) -> Values:
 
 def test_the_figures_are_those_of_the_log(toy: str, tmp_path: Path) -> None:
     federation = MemoryFederation(tmp_path)
-    for seed, name in enumerate(("alder", "birch-co", "cedar"), 1):
+    for seed, name in enumerate(("alder", "cedar"), 1):
         options: dict[str, Any] = {"releaser": halved_noise} if name == "cedar" else {}
         federation.add(name, {toy: write_points(tmp_path / f"{name}.csv", 8, seed)}, **options)
     metrics = LogMetrics(federation.store)
     before = values(metrics.text().decode())
-    assert before["intertwine_log_entries",] == federation.store.size() == 7
-    assert before["intertwine_participants", "enrolled"] == 3
-    federation.execute(federation.plan(toy, "spring"))
+    assert before["intertwine_log_entries",] == federation.store.size() == 5
+    assert before["intertwine_participants", "enrolled"] == 2
+    federation.execute(federation.plan(toy, "spring", quorum=1))
     federation.revoke("cedar")
     found = values(metrics.text().decode())
     assert found["intertwine_log_entries",] == federation.store.size()
-    assert found["intertwine_slots_total", "accepted"] == 2
+    assert found["intertwine_slots_total", "accepted"] == 1
     assert found["intertwine_slots_total", "rejected"] == 1
     assert found["intertwine_rejections_total", "constraint_identity"] == 1
-    assert found["intertwine_verification_seconds_count",] == 3
+    assert found["intertwine_verification_seconds_count",] == 2
     assert 0 < found["intertwine_verification_seconds_sum",] < 60
     for phase in ("commit", "release", "round"):
         assert found["intertwine_round_phase_seconds_count", phase] == 1
     assert found["intertwine_runs", "finished"] == 1
     assert found["intertwine_runs", "failed"] == 0
-    assert found["intertwine_participants", "enrolled"] == 2
+    assert found["intertwine_participants", "enrolled"] == 1
     assert found["intertwine_participants", "revoked"] == 1
     assert found["intertwine_models_total", toy] == 1
     assert values(LogMetrics(federation.store).text().decode()) == found  # another process sees the same
