@@ -152,7 +152,10 @@ def _forward(module: LSTM, windows: Array) -> _Trace:
 
 @np.errstate(over="ignore", invalid="ignore")
 def _backward(module: LSTM, trace: _Trace, slope: Array) -> Array:
-    """From the outputs' gradients, shape (n,), to those of the gates' inputs, shape (n, 12, 64)."""
+    """From the outputs' gradients, shape (n,), to those of the gates' inputs, shape (n, 12, 64).
+
+    Slopes are written with what the gates gave: sigmoid' = s (1 - s) and tanh' = 1 - t^2.
+    """
     found = np.empty((len(slope), STEPS, GATES), slope.dtype)
     gate = np.empty((4, HIDDEN, len(slope)), slope.dtype)
     weight_hidden = _array(module.weight_hidden).T
@@ -160,16 +163,17 @@ def _backward(module: LSTM, trace: _Trace, slope: Array) -> Array:
     cell = np.zeros_like(state)
     for step in reversed(range(STEPS)):
         enter, forget, candidate, leave = trace.gates[step].reshape(gate.shape)
-        squashed = trace.squashed[step]
-        cell += state * leave * (1.0 - squashed * squashed)
-        np.multiply(cell * candidate, enter - enter * enter, out=gate[0])
-        np.multiply(cell * trace.cells[step], forget - forget * forget, out=gate[1])
-        np.multiply(cell * enter, 1.0 - candidate * candidate, out=gate[2])
-        np.multiply(state * squashed, leave - leave * leave, out=gate[3])
+        after = trace.joint[step + 1, _STATE]
+        entered = enter * candidate
+        cell += state * (leave - after * trace.squashed[step])
+        kept = cell * forget
+        np.multiply(cell * entered, 1.0 - enter, out=gate[0])
+        np.multiply(kept * trace.cells[step], 1.0 - forget, out=gate[1])
+        np.multiply(cell, enter - entered * candidate, out=gate[2])
+        np.multiply(state * after, 1.0 - leave, out=gate[3])
         together = gate.reshape(GATES, -1)
         found[:, step] = together.T
-        state = weight_hidden @ together
-        cell *= forget
+        state, cell = weight_hidden @ together, kept
     return found
 
 
