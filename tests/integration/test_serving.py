@@ -234,6 +234,16 @@ def test_what_is_no_json_is_refused(client: httpx.Client, body: bytes, status: i
     assert set(answer.json()) == {"error", "remedy"}
 
 
+def test_deep_nesting_is_refused_whatever_the_recursion_limit(client: httpx.Client) -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(10**6)
+    try:
+        answer = client.post("/v1/risk-scores", content=b"[" * 100_000)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert answer.status_code == 400
+
+
 def test_a_body_too_large_or_of_unknown_length_is_refused(client: httpx.Client) -> None:
     headers = {"content-type": "application/json"}
     answer = client.post("/v1/forecasts", content=b" " * (MAX_BODY_BYTES + 1), headers=headers)

@@ -28,7 +28,7 @@ def decode(data: bytes, limit: int = MAX_DOCUMENT_BYTES) -> Any:
     """Parse canonical bytes of depth 16 at most; limit: bytes allowed. InputError for anything else."""
     if len(data) > limit:
         raise InputError(f"A document of {len(data)} bytes is larger than {limit}.")
-    if _depth(data) > MAX_DEPTH:
+    if nesting(data) > MAX_DEPTH:
         raise InputError(f"A document is nested deeper than {MAX_DEPTH} levels.")
     try:
         value = json.loads(data)
@@ -55,8 +55,8 @@ def length_prefixed(*parts: bytes) -> bytes:
     return b"".join(len(part).to_bytes(8, "little") + part for part in parts)
 
 
-def _depth(data: bytes) -> int:
-    """How deep brackets nest outside strings, found before the parser recurses.
+def nesting(data: bytes) -> int:
+    """How deep brackets nest outside strings: to be asked before a parser recurses.
 
     The parser's own guard is the interpreter's recursion limit, which any library may raise above what the
     stack can bear.

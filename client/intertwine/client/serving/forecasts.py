@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from intertwine.client.published import PublishedModel
 from intertwine.client.serving.documents import WHOLE, Day, ModelReference, Query
+from intertwine.client.serving.shallow import ShallowRoute
 from intertwine.models import intervals, lstm, series
 from intertwine.models.forecast import COVERAGES, ForecastTask, calibrated
 from intertwine.models.intervals import Tails
@@ -112,7 +113,7 @@ class Forecaster:
 
 def router(current: Callable[[], Forecaster]) -> APIRouter:
     """The endpoint, over whatever predicts at the time of a request."""
-    found = APIRouter()
+    found = APIRouter(route_class=ShallowRoute)
 
     @found.post(PATH)
     def forecasts(query: ForecastQuery) -> ForecastAnswer:

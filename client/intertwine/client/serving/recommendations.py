@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 
 from intertwine.client.published import PublishedModel
 from intertwine.client.serving.documents import WHOLE, ModelReference, Query
+from intertwine.client.serving.shallow import ShallowRoute
 from intertwine.models import baskets
 from intertwine.models.baskets import Baskets
 from intertwine.models.catalogue import catalogue
@@ -104,7 +105,7 @@ def _item(position: int, score: float) -> RecommendedItem:
 
 def router(current: Callable[[], Recommender]) -> APIRouter:
     """The endpoint, over whatever predicts at the time of a request."""
-    found = APIRouter()
+    found = APIRouter(route_class=ShallowRoute)
 
     @found.post(PATH)
     def recommendations(query: RecommendationQuery) -> RecommendationAnswer:

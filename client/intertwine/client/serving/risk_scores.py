@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from intertwine.client.published import PublishedModel
 from intertwine.client.serving.documents import Day, ModelReference, Query
+from intertwine.client.serving.shallow import ShallowRoute
 from intertwine.models import calibration, cvss, priority, vulnerability
 from intertwine.models.explanation import Explanation
 from intertwine.models.risk import RiskTask
@@ -158,7 +159,7 @@ def _shares(explained: Explanation, line: int) -> Shares:
 
 def router(current: Callable[[], RiskScorer]) -> APIRouter:
     """The endpoint, over whatever predicts at the time of a request."""
-    found = APIRouter()
+    found = APIRouter(route_class=ShallowRoute)
 
     @found.post(PATH)
     def risk_scores(query: RiskQuery) -> RiskAnswer:
