@@ -17,7 +17,7 @@ from intertwine.protocols.entries import (
     ReleaseEntry,
     RoundOpened,
 )
-from intertwine.protocols.errors import FederationError, InputError
+from intertwine.protocols.errors import FederationError, InputError, StorageError
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.policy import Policy
 from intertwine.server.driver import driven, only_driver
@@ -147,6 +147,27 @@ def test_a_driver_does_not_go_on_from_updates_that_do_not_lead_to_the_logged_mod
     blob.write_bytes(bytes(blob.stat().st_size))
     with pytest.raises(FederationError, match="do not lead to the model in the log"):
         RunDriver(pair.store, pair.key, plan, pair)
+
+
+def test_a_full_disk_ends_the_driver_and_costs_no_participant_its_slot(
+    pair: MemoryFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = pair.plan("toy", "full-disk")
+    launch(pair.store, pair.key, plan, lambda: None)
+    keep = pair.store.put_blob
+
+    def full(data: bytes) -> str:
+        if len(data) == 4 * plan.dimension:
+            raise StorageError("There is no space left.")
+        return keep(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pair.store, "put_blob", full)
+        with pytest.raises(StorageError, match="no space"):
+            RunDriver(pair.store, pair.key, plan, pair).execute()
+    RunDriver(pair.store, pair.key, plan, pair).execute()
+    (model,) = entries(pair, plan.run, ModelEntry)
+    assert model.accepted == ["alder", "birch"]
 
 
 def stop_after_a_round(federation: MemoryFederation, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,9 +20,9 @@ from intertwine.protocols.entries import (
     RunStopped,
     decode_entry,
 )
-from intertwine.protocols.errors import InputError
+from intertwine.protocols.errors import InputError, StorageError
 from intertwine.protocols.policy import Policy
-from intertwine.server.database import URL_VARIABLE, DatabaseError
+from intertwine.server.database import URL_VARIABLE
 from intertwine.server.enrolment import invite
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.rounds import RunDriver
@@ -84,7 +84,7 @@ def test_an_outage_blames_no_participant(postgresql: Cluster, tmp_path: Path, to
         return reply
 
     federation.tamper = outage
-    with pytest.raises(DatabaseError, match="not currently accepting connections"):
+    with pytest.raises(StorageError, match="not currently accepting connections"):
         federation.execute(plan)
     with served(federation.home, federation.store, lambda _key: 1) as client:
         answer = client.get("/readyz")

@@ -2,6 +2,7 @@
 
 IntertwineError
 ├── InputError          unusable input or usage; exit code 2
+│   └── StorageError    this machine cannot write or keep what it should; nobody's message is at fault
 ├── VerificationError   a numbered check said no; exit code 1
 ├── BudgetError         a privacy budget or policy would be exceeded; exit code 1
 └── FederationError     a run, a round or a peer failed; exit code 1
@@ -30,6 +31,10 @@ class InputError(IntertwineError):
     """Input that cannot be used: a file, a field, an option, a setting."""
 
     exit_code = 2
+
+
+class StorageError(InputError):
+    """A disk or a database does not do what it should; nobody's message is at fault, and later it may."""
 
 
 class VerificationError(IntertwineError):

@@ -6,7 +6,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from intertwine.protocols.errors import InputError
+from intertwine.protocols.errors import InputError, StorageError
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -80,9 +80,9 @@ def read_bounded(path: Path, limit: int) -> bytes:
         ) from error
 
 
-def unwritable(path: Path, error: OSError) -> InputError:
+def unwritable(path: Path, error: OSError) -> StorageError:
     """What to tell people about a file that cannot be written."""
     reason = error.strerror or str(error)
-    return InputError(
+    return StorageError(
         f"{path} cannot be written: {reason}.", "Free some space or choose another folder, then run it again."
     )

@@ -20,14 +20,13 @@ from starlette.exceptions import HTTPException
 
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
 from intertwine.protocols.entries import Publication
-from intertwine.protocols.errors import FederationError, IntertwineError, VerificationError
+from intertwine.protocols.errors import FederationError, IntertwineError, StorageError, VerificationError
 from intertwine.protocols.keys import KeyStatus, NewKey
 from intertwine.protocols.publication import ModelRecord
 from intertwine.protocols.round import Signed
 from intertwine.server.access import AccessError, AccessRole, Caller, RoleError, caller
 from intertwine.server.admin_api import Authorise, ForgetDriver, admin_router
 from intertwine.server.cosigning import coordinator_policy
-from intertwine.server.database import DatabaseError
 from intertwine.server.datasets import MAX_ENVELOPE_BYTES, enrol_dataset
 from intertwine.server.enrolment import RegisterNode, enrol
 from intertwine.server.home import Home
@@ -234,7 +233,7 @@ async def _refuse_form(_: Request, error: Exception) -> Response:
 
 async def _defer(_: Request, error: Exception) -> Response:
     _log.error("%s", error)  # it says where the database is, which is for us alone
-    return _answer(503, "The coordinator's database does not answer.", "Try again later.")
+    return _answer(503, "The coordinator's storage does not answer.", "Try again later.")
 
 
 async def _hide(_: Request, error: Exception) -> Response:
@@ -255,7 +254,7 @@ _STATUS: dict[type[Exception], tuple[int, dict[str, str]]] = {
     FederationError: (503, {}),
 }
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-    DatabaseError: _defer,
+    StorageError: _defer,
     IntertwineError: _refuse,
     RequestValidationError: _refuse_form,
     HTTPException: _refuse_path,

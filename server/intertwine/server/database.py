@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from intertwine.protocols.errors import InputError
+from intertwine.protocols.errors import InputError, StorageError
 from intertwine.server.home import Home
 
 URL_VARIABLE = "INTERTWINE_DATABASE_URL"
@@ -57,12 +57,8 @@ def postgresql_url(text: str, source: str) -> URL:
     return url.set(drivername="postgresql+psycopg")
 
 
-class DatabaseError(InputError):
-    """The database does not do what it should: nobody's message is at fault, and later it may."""
-
-
 class Database:
-    """Transactions on one database, of either kind; DatabaseError if they fail.
+    """Transactions on one database, of either kind; StorageError if they fail.
 
     where: what messages call it; without user and password.
     """
@@ -91,7 +87,7 @@ class Database:
             yield session
 
     def check(self) -> None:
-        """DatabaseError if it cannot be reached."""
+        """StorageError if it cannot be reached."""
         with self.reading() as session:
             session.connection()
 
@@ -107,11 +103,11 @@ class Database:
                 "A value does not fit into the database.", "Leave out control characters."
             ) from error
         except PoolTimeoutError as error:
-            raise DatabaseError(
+            raise StorageError(
                 "The coordinator's database is too busy.", "Try again in a minute."
             ) from error
         except DBAPIError as error:
-            raise DatabaseError(
+            raise StorageError(
                 f"The coordinator's database {self.where} cannot be {what}: {_reason(error)}.",
                 f"See that {self._needs}, then try again.",
             ) from error

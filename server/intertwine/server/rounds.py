@@ -35,7 +35,7 @@ from intertwine.protocols.entries import (
     RoundOpened,
 )
 from intertwine.protocols.envelope import Envelope
-from intertwine.protocols.errors import FederationError, IntertwineError, VerificationError
+from intertwine.protocols.errors import FederationError, IntertwineError, StorageError, VerificationError
 from intertwine.protocols.mechanism import ReleaseMechanism
 from intertwine.protocols.merkle import Tree
 from intertwine.protocols.model_file import expected_model
@@ -56,7 +56,6 @@ from intertwine.protocols.round import (
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.closing import end_run
 from intertwine.server.cosigning import gather
-from intertwine.server.database import DatabaseError
 from intertwine.server.datasets import enrolled_chain
 from intertwine.server.judging import Judge
 from intertwine.server.membership import require_active, revoked
@@ -373,7 +372,7 @@ class RunDriver:
                     refusal = Signed[Refusal].decode(reply.document).open(self._key_of(name))
                     raise FederationError(f"it declined: {refusal.reason}")
                 accept(name, reply)
-            except (RunEndedError, DatabaseError):  # not the participant's fault
+            except (RunEndedError, StorageError):  # not the participant's fault
                 raise
             except IntertwineError as error:
                 self._note(name, str(error))

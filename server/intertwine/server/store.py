@@ -278,11 +278,11 @@ class Store:
         return log_verifier(self._key.public).name
 
     def transaction(self) -> AbstractContextManager[Session]:
-        """A write transaction: all of it lands, or nothing. DatabaseError if it fails, as on a full disk."""
+        """A write transaction: all of it lands, or nothing. StorageError if it fails, as on a full disk."""
         return self._database.writing()
 
     def reading(self) -> AbstractContextManager[Session]:
-        """One consistent view of the database, which never waits for a writer. DatabaseError if it fails."""
+        """One consistent view of the database, which never waits for a writer. StorageError if it fails."""
         return self._database.reading()
 
     def append(self, session: Session, entry: Entry) -> int:
