@@ -12,9 +12,11 @@ from intertwine.models.registry import TASKS, task
 FILE = Path(__file__).parent / "reference" / "model-cards.md"
 _HEAD = """# Model cards
 
-What each shared model is for, what it reads and gives, and what it cannot do. What one run reached, and its
-ε, is in the [bundle](../how-to/verify-a-bundle.md) of that run. `python -m docs.model_cards` writes this page
-from the tasks.
+What each shared model is for, what it reads and gives, and what it cannot do. A published ONNX file has its
+card as metadata, beside the run, a digest of its training record, and what that cost each participant by
+name; an auditor [recomputes](../../protocols/spec/round.md#model-file) them with the file. What one run
+reached is in its [bundle](../how-to/verify-a-bundle.md). `python -m docs.model_cards` writes this page from
+the tasks.
 """
 
 

@@ -4,8 +4,9 @@ A run's *training record* is everything that the log holds of the run before its
 """
 
 import json
+import math
 from collections.abc import Iterable, Sequence
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 from itertools import takewhile
 
 from intertwine.protocols.encoding import sha256
@@ -16,6 +17,8 @@ from intertwine.protocols.plan import Plan
 from intertwine.zk.privacy import Account, PrivacyRow
 
 _PLACES = Decimal("0.0001")
+_EXACT = Context(prec=400)
+"""As many digits as the largest float and its places have."""
 
 Positioned = tuple[int, Entry]
 """An entry with its position in the log."""
@@ -82,8 +85,11 @@ def _accepted(record: Sequence[Positioned]) -> set[int]:
 
 def _figures(row: PrivacyRow) -> dict[str, str]:
     figures = row.guarantee
-    epsilon = Decimal(figures.epsilon)
-    return {
-        "delta": f"{min(1.0, figures.delta + figures.precision_delta):.3e}",
-        "epsilon": str(epsilon.quantize(_PLACES, ROUND_CEILING)) if epsilon.is_finite() else "infinite",
-    }
+    delta = min(1.0, figures.delta + figures.precision_delta)
+    return {"delta": f"{delta:.3e}", "epsilon": _rounded_up(figures.epsilon)}
+
+
+def _rounded_up(epsilon: float) -> str:
+    if math.isinf(epsilon):
+        return "infinite"
+    return str(Decimal(epsilon).quantize(_PLACES, ROUND_CEILING, _EXACT))
