@@ -252,8 +252,8 @@ def up(home: Home) -> Iterator[tuple[subprocess.Popen[str], Path]]:
 
 def test_a_coordinator_that_runs(home: Home, up: tuple[subprocess.Popen[str], Path]) -> None:
     diagnosis = intertwine("doctor", "--json", "--home", str(home.path))
+    assert diagnosis.returncode == 0, diagnosis.stdout + diagnosis.stderr
     levels = {one["name"]: one["level"] for one in json.loads(diagnosis.stdout)}
-    assert diagnosis.returncode == 0, diagnosis.stdout
     assert {levels[name] for name in ("up", "control plane", "Fleet proxy", "SuperLink")} == {"ok"}
 
     context, settings = ssl.create_default_context(cafile=str(home.authority)), home.settings
@@ -272,5 +272,6 @@ def test_a_coordinator_that_runs(home: Home, up: tuple[subprocess.Popen[str], Pa
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(30) == 0
     for line in log.read_text().splitlines():
+        assert line.startswith("{"), line
         assert {"level", "logger", "message", "time"} <= set(json.loads(line))
     assert failures(home) == {}

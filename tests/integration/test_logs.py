@@ -3,15 +3,19 @@
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from intertwine.protocols import logs
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.logs import formatter
+from intertwine.server import relay
 from intertwine.server.access import grant
 from intertwine.server.store import RoundNonce
 from tests.federation import MemoryFederation, halved_noise
@@ -130,3 +134,39 @@ def test_a_json_line_is_one_object() -> None:
 def test_an_unknown_format() -> None:
     with pytest.raises(InputError, match="text or json"):
         formatter("xml")
+
+
+def test_what_runs_log_is_repeated_by_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "PERIOD_S", 0.01)
+    path, output = tmp_path / "runs.log", io.StringIO()
+    path.write_text("before\n")
+
+    def repeated(text: str) -> bool:
+        deadline = time.monotonic() + 10
+        while output.getvalue() != text and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return output.getvalue() == text
+
+    with relay.Relay(path, output):
+        with path.open("a") as file:
+            file.write("one\ntw")
+            file.flush()
+            assert repeated("one\n")
+            file.write("o\n")
+        assert repeated("one\ntwo\n")
+        path.rename(tmp_path / "runs.log.1")
+        path.write_text("three\n")
+        assert repeated("one\ntwo\nthree\n")
+    assert output.getvalue() == "one\ntwo\nthree\n"
+
+
+def test_a_log_file_is_private_and_gives_way_when_it_is_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "_FILE_LIMIT", 3)
+    path = tmp_path / "runs.log"
+    for text in ("first", "second"):
+        with logs._private(path) as file:
+            file.write(text)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert (path.read_text(), path.with_name("runs.log.1").read_text()) == ("second", "first")

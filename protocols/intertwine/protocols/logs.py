@@ -7,7 +7,8 @@ seed, nonce, token or data value.
 import logging
 import os
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias, get_args
+from pathlib import Path
+from typing import Literal, TextIO, TypeAlias, get_args
 
 from intertwine.protocols.errors import InputError
 
@@ -15,22 +16,30 @@ LogFormat: TypeAlias = Literal["text", "json"]
 CONTEXT = ("run", "round", "participant", "slot", "task")
 """What an event may belong to."""
 _INHERITED = "INTERTWINE_LOG_FORMAT"
+_FILE_LIMIT = 16 << 20
 _FOREIGN = ("color_message", "websocket")
 """Attributes that uvicorn adds to its records."""
 
 
-def configure_logging(style: str | None = None) -> None:
-    """Log to standard error from now on, in this process and in those that it starts.
+def configure_logging(style: str | None = None, file: Path | None = None) -> None:
+    """Log to standard error, or to the end of a private file, from now on.
 
     style: text or json; None for what the process that started this one uses. Nothing changes if logging is
     configured already. InputError for another style, or if the package for JSON lines is not installed.
     """
     style = style or os.environ.get(_INHERITED, "text")
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(_private(file) if file else None)
     handler.setFormatter(formatter(style))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)
     os.environ[_INHERITED] = style
+
+
+def _private(path: Path) -> TextIO:
+    """A file to append to, readable by its owner alone; one that has grown large is kept as NAME.1."""
+    if path.exists() and path.stat().st_size > _FILE_LIMIT:
+        path.replace(path.with_name(f"{path.name}.1"))
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "a")
 
 
 def formatter(style: str) -> logging.Formatter:

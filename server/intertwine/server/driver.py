@@ -36,7 +36,7 @@ def drive(fleet: Fleet, config: Mapping[str, object], flower_run: int) -> None:
     home = Home.open(Path(str(config["home"])))
     key, name = home.signing_key, str(config["run"])
     store = Store(home, key)
-    configure_logging()
+    configure_logging(file=home.runs_log)
     with only_driver(home, name):
         plan = Plan.decode(store.run(name).plan)
         store.update_run(name, driver=str(flower_run))

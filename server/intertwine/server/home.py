@@ -8,6 +8,7 @@ coordinator.db     log, participants, invitations, runs, unless they are in Post
 log.begun          in which database they are
 blobs/             updates, proofs, parameters, ONNX files by digest
 flower/            state of Flower's SuperLink
+runs.log           what the processes that drive runs log; `up` repeats it
 drivers/           empty files that the processes that drive runs hold locks on
 witnesses.policy   who must co-sign the log's checkpoints; written by hand, if at all
 """
@@ -217,6 +218,11 @@ class Home:
     def flower(self) -> Path:
         """SuperLink's own folder."""
         return self.path / "flower"
+
+    @property
+    def runs_log(self) -> Path:
+        """What the processes that drive runs log; Flower lets them have no other output."""
+        return self.path / "runs.log"
 
     @property
     def drivers(self) -> Path:

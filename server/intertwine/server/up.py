@@ -24,6 +24,7 @@ from intertwine.server.cosigning import Cosigning, coordinator_policy
 from intertwine.server.fleet_proxy import fleet_proxy
 from intertwine.server.home import LOOPBACK_ADDRESS, Home
 from intertwine.server.patience import MAX_CONNECTIONS, ImpatientProtocol
+from intertwine.server.relay import Relay
 from intertwine.server.store import Store
 from intertwine.server.superlink import ControlClient, SuperLink
 from intertwine.server.supervisor import Supervisor, forget_driver
@@ -45,6 +46,7 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
         store = Store(home, home.signing_key)
         if policy:
             stack.enter_context(Cosigning(store, policy))
+        stack.enter_context(Relay(home.runs_log))
         stack.enter_context(Supervisor(home, store, superlink))
         proxy = https_server(home, fleet_proxy(f"https://{superlink.address}", home.authority))
         stack.enter_context(serving(proxy, fleet))
