@@ -13,9 +13,9 @@ from intertwine.models.calibration import sigmoid
 from intertwine.models.clipping import quantize
 from intertwine.models.explanation import split_log_odds
 from intertwine.models.recipes import recipe
-from intertwine.models.risk import ROW_BOUND, SIDE, RiskTask
+from intertwine.models.risk import RiskTask
 from intertwine.models.simulation import Participants
-from intertwine.models.vulnerability import Vulnerabilities
+from intertwine.models.vulnerability import ROW_BOUND, SIDE, Vulnerabilities
 from intertwine.models.whitening import simulated_whitening
 from intertwine.protocols.errors import InputError
 

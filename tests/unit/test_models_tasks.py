@@ -17,9 +17,10 @@ from intertwine.models import exact_sums, ranking, simulation
 from intertwine.models.model_card import render
 from intertwine.models.recipes import RECIPES, recipe
 from intertwine.models.registry import TASKS, task
-from intertwine.models.risk import CONSTANT, ROW_BOUND, auc
+from intertwine.models.risk import auc
 from intertwine.models.simulation import Participants
 from intertwine.models.task import Clipping, DataBoundTask, Parameters, ReleaseTask
+from intertwine.models.vulnerability import CONSTANT, ROW_BOUND
 from intertwine.protocols.accounting import Assurance, guarantee
 from intertwine.protocols.aggregation import parameters_to_bytes
 from intertwine.protocols.encoding import sha256

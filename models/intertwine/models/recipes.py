@@ -15,7 +15,7 @@ release instead of eight.
 from dataclasses import dataclass, fields
 from typing import Any
 
-from intertwine.models import baskets, plugins, risk
+from intertwine.models import baskets, plugins, vulnerability
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.mechanism import (
     FULL_LOT,
@@ -85,7 +85,7 @@ RECIPES = {
             link="logistic",
             label="binary",
             entries="integer",
-            row_bound=risk.ROW_BOUND,
+            row_bound=vulnerability.ROW_BOUND,
             residual_bound=71,
             lot=FULL_LOT,
             label_unit="1",
@@ -93,8 +93,8 @@ RECIPES = {
         ),
         rounds=8,
         sigma=20_001,
-        record_norm=risk.RECORD_NORM,
-        record_bound=71 * risk.ROW_BOUND,
+        record_norm=vulnerability.RECORD_NORM,
+        record_bound=71 * vulnerability.ROW_BOUND,
         delta="1e-5",
         learning_rate="40",
         momentum="0",
@@ -105,12 +105,12 @@ RECIPES = {
 
 RISK_CLASS_SUM = Recipe(
     mechanism=StatisticsMechanism(
-        moment="sum", weights="label", label="binary", entries="integer", row_bound=risk.ROW_BOUND
+        moment="sum", weights="label", label="binary", entries="integer", row_bound=vulnerability.ROW_BOUND
     ),
     rounds=1,
     sigma=100,
-    record_norm=risk.RECORD_NORM,
-    record_bound=risk.ROW_BOUND,
+    record_norm=vulnerability.RECORD_NORM,
+    record_bound=vulnerability.ROW_BOUND,
     delta="1e-5",
     learning_rate="1000",
     momentum="0",

@@ -11,18 +11,12 @@ from intertwine.models import clipping as clip
 from intertwine.models.explanation import Explanation, split_log_odds
 from intertwine.models.onnx_graph import Graph
 from intertwine.models.task import Arrays, Evaluation, Features, Labels, ModelCard, Parameters
-from intertwine.models.vulnerability import Vulnerabilities
+from intertwine.models.vulnerability import CONSTANT, RECORD_NORM, ROW_BOUND, SIDE, Vulnerabilities
 from intertwine.models.whitening import Whitening, simulated_whitening
 from intertwine.protocols.mechanism import Entries, Label
 
 BASE_LOG_ODDS = -3.9
 """Public log odds of exploitation, those of 2%, from which the scorer's intercept starts."""
-SIDE, CONSTANT, ROW_BOUND = 64, 16, 66
-"""A record in integers: a whitened vector of norm at most 64, and the constant 16 beside it, whose weight is
-the intercept; together their norm is at most 66. Exact integers, so that clipping never moves the constant.
-"""
-RECORD_NORM = "1"
-"""The real norm that ROW_BOUND stands for."""
 
 
 class RiskTask:

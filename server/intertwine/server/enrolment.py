@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from intertwine.models.registry import task as find_task
+from intertwine.models import registry
 from intertwine.protocols import enrolment
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
@@ -28,7 +28,7 @@ def invite(home: Home, store: Store, participant: str, role: str, tasks: list[st
     if role not in ROLES:
         raise InputError(f"Role {role!r} is not known.", f"Use one of: {', '.join(ROLES)}.")
     for name in tasks:
-        find_task(name)
+        registry.require(name)
     if not tasks or len(set(tasks)) != len(tasks):
         raise InputError("The tasks must be given, each once.", "Add --task NAME for each task.")
     invitation = enrolment.Invitation.parse(
