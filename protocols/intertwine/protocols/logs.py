@@ -31,7 +31,8 @@ def configure_logging(style: str | None = None, file: Path | None = None) -> Non
     handler = logging.StreamHandler(_private(file) if file else None)
     handler.setFormatter(formatter(style))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for talkative in ("httpx", "flwr"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     os.environ[_INHERITED] = style
 
 

@@ -17,7 +17,7 @@ from intertwine.protocols.errors import InputError, IntertwineError
 from intertwine.server.membership import revoked
 from intertwine.server.store import AccessGrant, Participant, Store, now
 
-AccessRole: TypeAlias = Literal["coordinator", "auditor", "participant"]
+CallerRole: TypeAlias = Literal["coordinator", "auditor", "participant"]
 
 
 class AccessError(IntertwineError):
@@ -33,7 +33,7 @@ class Caller:
     """Who sent a request."""
 
     name: str
-    role: AccessRole
+    role: CallerRole
 
 
 def grant(store: Store, name: str, role: str, lifetime_s: int) -> str:

@@ -18,7 +18,7 @@ from starlette.background import BackgroundTask
 
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.plan import Plan
-from intertwine.server.access import AccessRole, Caller
+from intertwine.server.access import Caller, CallerRole
 from intertwine.server.closing import end_run
 from intertwine.server.cosigning import coordinator_policy
 from intertwine.server.enrolment import invite
@@ -59,7 +59,7 @@ def admin_router(home: Home, store: Store, allow: Authorise, forget: ForgetDrive
     allow: makes, from roles, the dependency that admits a caller with one of them.
     """
     router = APIRouter(prefix="/v1")
-    coordinator: AccessRole = "coordinator"
+    coordinator: CallerRole = "coordinator"
     reader = Depends(allow("auditor", coordinator))
     Administrator: TypeAlias = Annotated[Caller, Depends(allow(coordinator))]
 

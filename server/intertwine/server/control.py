@@ -24,7 +24,7 @@ from intertwine.protocols.errors import FederationError, IntertwineError, Storag
 from intertwine.protocols.keys import KeyStatus, NewKey
 from intertwine.protocols.publication import ModelRecord
 from intertwine.protocols.round import Signed
-from intertwine.server.access import AccessError, AccessRole, Caller, RoleError, caller
+from intertwine.server.access import AccessError, Caller, CallerRole, RoleError, caller
 from intertwine.server.admin_api import Authorise, ForgetDriver, admin_router
 from intertwine.server.cosigning import coordinator_policy
 from intertwine.server.datasets import MAX_ENVELOPE_BYTES, enrol_dataset
@@ -57,7 +57,7 @@ def control_plane(
     app.middleware("http")(_bound_body)
     app.middleware("http")(partial(_admit_address, limits))
 
-    def allow(*roles: AccessRole) -> Callable[[str], Caller]:
+    def allow(*roles: CallerRole) -> Callable[[str], Caller]:
         def admit(authorization: Annotated[str, Header(max_length=200)] = "") -> Caller:
             return _admit(store, limits, authorization, roles)
 
@@ -157,7 +157,7 @@ def _participant_router(home: Home, store: Store, allow: Authorise, register_nod
     return router
 
 
-def _admit(store: Store, limits: Limits, authorization: str, roles: Sequence[AccessRole]) -> Caller:
+def _admit(store: Store, limits: Limits, authorization: str, roles: Sequence[CallerRole]) -> Caller:
     """Who asks; AccessError without a valid token, RoleError without one of the roles, or LimitError."""
     found = caller(store, authorization)
     limits.callers.take((found.role, found.name))

@@ -103,9 +103,7 @@ class Database:
                 "A value does not fit into the database.", "Leave out control characters."
             ) from error
         except PoolTimeoutError as error:
-            raise StorageError(
-                "The coordinator's database is too busy.", "Try again in a minute."
-            ) from error
+            raise StorageError("The coordinator's database is too busy.", "Try again in a minute.") from error
         except DBAPIError as error:
             raise StorageError(
                 f"The coordinator's database {self.where} cannot be {what}: {_reason(error)}.",
