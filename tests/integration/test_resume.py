@@ -22,9 +22,11 @@ from intertwine.protocols.plan import Plan
 from intertwine.protocols.policy import Policy
 from intertwine.server.driver import driven, only_driver
 from intertwine.server.launch import launch
+from intertwine.server.pace import expected_seconds
 from intertwine.server.rounds import RunDriver
 from intertwine.server.run_state import RunState
 from intertwine.server.supervisor import resume
+from intertwine.server.views import run_views
 from intertwine.zk.audit import verify_bundle
 from tests.federation import MemoryFederation
 from tests.toy import write_points
@@ -125,6 +127,25 @@ def test_a_failed_run_goes_on_with_its_next_round(pair: MemoryFederation) -> Non
     assert len(entries(pair, plan.run, Failure)) == 1
     assert pair.store.run(plan.run).state == "finished"
     assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed
+
+
+def test_operators_see_the_phase_of_a_run_and_how_long_it_will_take(
+    pair: MemoryFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = pair.plan("toy", "watched", rounds=2)
+    assert expected_seconds(pair.store, plan) == (2 * (4 + plan.dimension / 2000), False)
+    launch(pair.store, pair.key, plan, lambda: None)
+    (before,) = run_views(pair.store)
+    assert (before.state, before.phase) == ("launched", "plan")
+    stop_after_a_round(pair, plan, monkeypatch)
+    (amid,) = run_views(pair.store)
+    assert (amid.state, amid.phase, amid.finished_rounds) == ("running", "plan", 1)
+    times = {type(entry): entry.time for _, entry in pair.store.run_entries("watched")}
+    took = times[ModelEntry] - times[RoundOpened]
+    assert expected_seconds(pair.store, plan) == (2 * took, True)
+    RunDriver(pair.store, pair.key, plan, pair).execute()
+    (after,) = run_views(pair.store)
+    assert (after.state, after.phase) == ("finished", "")
 
 
 def test_what_cannot_be_resumed_is_refused_and_says_why(pair: MemoryFederation) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +28,7 @@ from intertwine.server.home import Home
 from intertwine.server.launch import build_plan, read_plan_file
 from intertwine.server.launch import launch as launch_run
 from intertwine.server.membership import revoke as end_membership
+from intertwine.server.pace import expected_seconds
 from intertwine.server.store import Run, Store
 from intertwine.server.superlink import ControlClient
 from intertwine.server.supervisor import forget_driver, start_driver
@@ -46,7 +48,7 @@ app.command("doctor")(doctor)
 
 HomeOption = Annotated[Path, typer.Option("--home", help="The coordinator's home folder.")]
 _DEFAULT_HOME = Path.home() / ".intertwine" / "coordinator"
-_LOOK_S, _PATIENCE_S = 5.0, 60.0
+_LOOK_S, _PATIENCE_S, _WATCH_S = 5.0, 60.0, 1.0
 
 
 @app.command()
@@ -133,7 +135,7 @@ def launch(
     if participant:
         choices["participants"] = participant
     checked = build_plan(store, task, run, choices)
-    _show_cost(checked)
+    _show_cost(store, checked)
     control = control_client(opened)
     launch_run(store, opened.signing_key, checked, lambda: start_driver(opened, store, control, run))
     if wait:
@@ -155,27 +157,40 @@ def resume(
 
 
 @app.command()
-def status(home: HomeOption = _DEFAULT_HOME) -> None:
+def status(
+    home: HomeOption = _DEFAULT_HOME,
+    watch: Annotated[bool, typer.Option(help="Show it again every second, until Ctrl-C.")] = False,
+) -> None:
     """Show who is enrolled, how every run stands, and how much of the log is co-signed."""
     opened = Home.open(home)
     store = _store(opened)
+    if watch:
+        with Live(_standing(opened, store), console=console, auto_refresh=False) as screen:
+            while True:
+                time.sleep(_WATCH_S)
+                screen.update(_standing(opened, store), refresh=True)
+    console.print(_standing(opened, store))
+    typer.echo(f"For policies: log {log_verifier(opened.signing_key.public)}")
+
+
+def _standing(opened: Home, store: Store) -> Group:
+    """Participants, runs, access and co-signatures, as they are now."""
     people = Table("participant", "role", "tasks", "state")
     for member in participant_views(store):
         state = "revoked" if member.revoked else "enrolled"
         people.add_row(member.participant, member.role, ", ".join(member.tasks), state)
-    progress = Table("run", "task", "rounds", "state", "latest event")
+    progress = Table("run", "task", "rounds", "state", "phase", "latest event")
     for run in run_views(store):
         rounds = f"{run.finished_rounds}/{run.rounds}"
-        progress.add_row(run.run, run.task, rounds, run.state, Text(run.detail))
-    console.print(people, progress)
-    for access in grants_in_force(store):
-        console.print(
-            f"{access.name} may use the control plane as {access.role} until {when(access.expires)}."
-        )
+        progress.add_row(run.run, run.task, rounds, run.state, run.phase, Text(run.detail))
+    lines = [
+        f"{access.name} may use the control plane as {access.role} until {when(access.expires)}."
+        for access in grants_in_force(store)
+    ]
     if coordinator_policy(opened):
         size = next((size for size, _ in store.cosigned(1)), 0)
-        console.print(f"The witnesses' quorum has co-signed {size} of {store.size()} log entries.")
-    typer.echo(f"For policies: log {log_verifier(opened.signing_key.public)}")
+        lines.append(f"The witnesses' quorum has co-signed {size} of {store.size()} log entries.")
+    return Group(people, progress, *lines)
 
 
 @app.command()
@@ -222,7 +237,7 @@ def _store(home: Home) -> Store:
     return Store(home, home.signing_key)
 
 
-def _show_cost(plan: Plan) -> None:
+def _show_cost(store: Store, plan: Plan) -> None:
     console.print(
         f"Run [bold]{plan.run}[/]: {plan.rounds} round(s) of {plan.task}, dimension {plan.dimension}, "
         f"participants {', '.join(plan.participants)}"
@@ -237,6 +252,9 @@ def _show_cost(plan: Plan) -> None:
         )
         if whole and cost.precision_delta >= cost.delta:
             console.print("That protects no participant as a whole: the proof is that noise is honest.")
+    seconds, known = expected_seconds(store, plan)
+    source = "as rounds of the task took here" if known else "a rule of thumb: the task was never run here"
+    console.print(f"It will take about {seconds:.0f} s ({source}).")
 
 
 def _follow(store: Store, plan: Plan, control: ControlClient) -> None:

@@ -6,7 +6,8 @@ from sqlalchemy import select
 from intertwine.protocols.entries import Publication, decode_entry
 from intertwine.protocols.plan import Plan
 from intertwine.server.membership import revoked
-from intertwine.server.store import LogRow, PublicationRow, Store
+from intertwine.server.run_state import RunState
+from intertwine.server.store import LogRow, PublicationRow, Run, Store
 
 
 class ParticipantView(BaseModel):
@@ -19,11 +20,12 @@ class ParticipantView(BaseModel):
 
 
 class RunView(BaseModel):
-    """How a run stands. launched: seconds since 1970."""
+    """How a run stands. phase: what it needs next, empty once it has ended; launched: seconds since 1970."""
 
     run: str
     task: str
     state: str
+    phase: str
     detail: str
     rounds: int
     finished_rounds: int
@@ -56,18 +58,21 @@ def participant_views(store: Store) -> list[ParticipantView]:
 
 def run_views(store: Store) -> list[RunView]:
     """Every run, in the order of launching."""
-    return [
-        RunView(
-            run=run.name,
-            task=run.task,
-            state=run.state,
-            detail=run.detail,
-            rounds=Plan.decode(run.plan).rounds,
-            finished_rounds=run.finished_rounds,
-            launched=run.launched,
-        )
-        for run in store.runs()
-    ]
+    return [_run_view(store, run) for run in store.runs()]
+
+
+def _run_view(store: Store, run: Run) -> RunView:
+    plan = Plan.decode(run.plan)
+    return RunView(
+        run=run.name,
+        task=run.task,
+        state=run.state,
+        phase="" if run.ended else RunState.of(plan, store.run_entries(run.name)).resumed().phase,
+        detail=run.detail,
+        rounds=plan.rounds,
+        finished_rounds=run.finished_rounds,
+        launched=run.launched,
+    )
 
 
 def model_views(store: Store) -> list[ModelView]:
