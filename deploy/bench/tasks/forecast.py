@@ -21,7 +21,7 @@ from intertwine.models.forecast_control import RECIPE as CONTROL_RECIPE
 from intertwine.models.forecast_control import ForecastControl
 from intertwine.models.recipes import recipe
 from intertwine.models.series import Series
-from intertwine.models.simulation import Participants, for_epsilon
+from intertwine.models.simulation import Participants, for_epsilon, plan_of, record_epsilon
 from intertwine.models.task import Parameters
 
 NAME = "forecast"
@@ -46,7 +46,9 @@ class Example(TypedDict):
 
 def cell(epsilon: float, seed: int) -> dict[str, float]:
     """One federation: errors of its model and of the linear control; `delta_*` is WAPE minus median8's."""
-    found = _figures(_tested(_trained(epsilon, seed)), seed)
+    private = for_epsilon(ForecastTask(), recipe(NAME), epsilon)
+    found = {"epsilon": record_epsilon(plan_of(ForecastTask(), private, len(shops())))}
+    found |= _figures(_tested(_cohort().simulate(private, seed).parameters), seed)
     definition = ForecastControl()
     cohort = Participants(definition, shops())
     control = cohort.simulate(for_epsilon(definition, CONTROL_RECIPE, epsilon), seed).parameters
@@ -74,7 +76,9 @@ def baselines() -> dict[str, float]:
 def example() -> Example:
     """One model's forecasts of the product that sells most in the test weeks, at epsilon 3."""
     records, weeks = pooled(), series.TEST_WEEKS + intervals.CALIBRATION_WEEKS
-    tested = backtest.backtest(backtest.model(ForecastTask(), _trained(3.0, seed=0)), records, weeks)
+    private = for_epsilon(ForecastTask(), recipe(NAME), 3.0)
+    parameters = _cohort().simulate(private, seed=0).parameters
+    tested = backtest.backtest(backtest.model(ForecastTask(), parameters), records, weeks)
     windows = series.last_windows(records, weeks).units.numpy()
     scores = intervals.scores(tested.ahead, tested.target, windows)
     row = int(tested.target[:, -series.TEST_WEEKS :].sum(axis=1).argmax())
@@ -112,11 +116,6 @@ def shops() -> tuple[Series, ...]:
 @cache
 def _cohort() -> Participants[Series]:
     return Participants(ForecastTask(), shops())
-
-
-def _trained(epsilon: float, seed: int) -> Parameters:
-    chosen = for_epsilon(ForecastTask(), recipe(NAME), epsilon)
-    return _cohort().simulate(chosen, seed).parameters
 
 
 def _tested(parameters: Parameters) -> Backtest:

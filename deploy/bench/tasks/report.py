@@ -50,7 +50,7 @@ CHARTS = (
         "forecast",
         "wape",
         "Forecast: WAPE, lower is better",
-        {"median8_wape": "median of 8 weeks", "local_only_wape": "each alone", "nonprivate_wape": "no noise"},
+        {"median8_wape": "median of 8", "local_only_wape": "each alone", "nonprivate_wape": "without noise"},
     ),
     Chart(
         "recommendation",
