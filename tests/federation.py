@@ -3,6 +3,7 @@
 Replies can be altered, withheld or replayed by `tamper`; all else is the production code, proofs included.
 """
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from intertwine.client.identity import Identity
 from intertwine.client.ledger import Ledger
 from intertwine.client.openings import Vector
 from intertwine.client.participant import JoinedTask, Participant, Releaser, ReleaseWork, honest_release
+from intertwine.client.policy import Policy
 from intertwine.models.registry import task as find_task
 from intertwine.models.task import DataBoundTask
 from intertwine.protocols.enrolment import EnrolmentRequest, Invitation
@@ -31,6 +33,9 @@ from intertwine.server.membership import change_key, key_status, revoke
 from intertwine.server.rounds import OnReply, RunDriver
 from intertwine.server.store import Store
 from intertwine.zk.dataset import Shape
+
+ANY_PLAN = Policy(min_noise=0.0, max_record_norm=math.inf, max_rounds=1000, max_delta=1.0)
+"""Limits that no plan exceeds."""
 
 # Called with participant, kind of request ("commit" or "release") and reply; returns what arrives instead.
 Tamper = Callable[[str, str, bytes], bytes | None]
@@ -95,6 +100,7 @@ class MemoryFederation:
         role: str = "security",
         releaser: Releaser = honest_release,
         max_epsilon: float = 10.0,
+        policy: Policy = ANY_PLAN,
     ) -> Member:
         """Enrol a participant with these files."""
         token = invite(self.home, self.store, name, role, list(data), 3600)
@@ -105,12 +111,12 @@ class MemoryFederation:
         enrol(self.home, self.store, request, lambda _key: node)
         identity = Identity(name, self.store.deployment, self.store.origin, key)
         tasks = {
-            task: JoinedTask(find_task(task), find_task(task).load(path), max_epsilon)
+            task: JoinedTask(find_task(task), find_task(task).load(path), policy, max_epsilon)
             for task, path in data.items()
         }
         folder = self.root / name
         folder.mkdir()
-        member = Member(identity, tasks, releaser, Ledger(folder / "ledger.db"), node)
+        member = Member(identity, tasks, releaser, Ledger(folder / "ledger.db", begun=True), node)
         self.members[name] = member
         return member
 

@@ -1,15 +1,19 @@
 """What an agent refuses, whatever the coordinator says, and what it answers twice with the same bytes."""
 
+import re
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from intertwine.client.budget import spent
+from intertwine.client.home import TaskSettings
 from intertwine.client.openings import Vector
 from intertwine.client.participant import ReleaseWork, honest_release
+from intertwine.client.policy import Policy
+from intertwine.models.recipes import RECIPES
 from intertwine.protocols.checkpoint import Checkpoint, sign_checkpoint
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.entries import CommitEntry
@@ -27,9 +31,10 @@ from intertwine.protocols.round import (
     RoundId,
     Signed,
     Slot,
+    kind_of,
 )
 from intertwine.protocols.signing import SigningKey
-from tests.federation import Member, MemoryFederation
+from tests.federation import ANY_PLAN, Member, MemoryFederation
 from tests.toy import write_points
 
 NONCE = b"n" * 32
@@ -100,9 +105,9 @@ def coordinator(tmp_path: Path, points_file: Path) -> Coordinator:
     return _coordinator(tmp_path, points_file, 10.0)
 
 
-def _coordinator(root: Path, file: Path, max_epsilon: float) -> Coordinator:
+def _coordinator(root: Path, file: Path, max_epsilon: float, policy: Policy = ANY_PLAN) -> Coordinator:
     federation = MemoryFederation(root)
-    member = federation.add("alder", {"toy": file}, max_epsilon=max_epsilon)
+    member = federation.add("alder", {"toy": file}, max_epsilon=max_epsilon, policy=policy)
     plan = federation.plan("toy", "one", rounds=2)
     return Coordinator(federation, member, plan, federation.store.blob(plan.initial))
 
@@ -262,6 +267,68 @@ def test_a_plan_beyond_the_limit_is_refused_before_anything_is_spent(
     reason = coordinator.reason(coordinator.commit_request())
     assert "limit of 3" in reason
     assert spent(coordinator.member.ledger, "toy") == []
+
+
+BOUNDS = Policy(min_noise=1.5, max_record_norm=1.0, max_rounds=2, max_delta=1e-5)
+"""The limits within which the plan of these tests just lies."""
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (replace(BOUNDS, min_noise=1.6), "noise sigma / record_bound is 1.56, below .* min_noise of 1.6"),
+        (replace(BOUNDS, max_record_norm=0.5), "record_norm is 1, above .* max_record_norm of 0.5"),
+        (replace(BOUNDS, max_rounds=1), "rounds is 2, above .* max_rounds of 1"),
+        (replace(BOUNDS, max_delta=1e-6), "delta is 1e-05, above .* max_delta of 1e-06"),
+    ],
+)
+def test_a_plan_outside_the_policy_is_refused_with_the_reason(
+    tmp_path: Path, points_file: Path, policy: Policy, words: str
+) -> None:
+    coordinator = _coordinator(tmp_path, points_file, 10.0, policy)
+    assert re.search(words, coordinator.reason(coordinator.commit_request()))
+    assert coordinator.member.ledger.slots("toy") == []
+
+
+def test_a_plan_within_the_policy_is_accepted(tmp_path: Path, points_file: Path) -> None:
+    _coordinator(tmp_path, points_file, 10.0, BOUNDS).committed()
+
+
+def test_the_coordinator_is_told_why_a_plan_is_outside_the_policy(tmp_path: Path, points_file: Path) -> None:
+    coordinator = _coordinator(tmp_path, points_file, 10.0, replace(BOUNDS, max_rounds=1))
+    with pytest.raises(FederationError, match="0 commits"):
+        coordinator.federation.execute(coordinator.plan)
+    detail = coordinator.federation.store.run("one").detail
+    assert "quorum is 1; before that: round 1: alder: it declined" in detail
+    assert "max_rounds of 1" in detail
+
+
+def test_limits_come_from_the_recipe_unless_they_are_set(points_file: Path) -> None:
+    chosen = TaskSettings(data=points_file, max_rounds=3)
+    assert chosen.policy("toy") == Policy(
+        min_noise=0.25 * 50 / 32, max_record_norm=2.0, max_rounds=3, max_delta=1e-5
+    )
+    for found in RECIPES.values():
+        policy = Policy.of(found)
+        assert policy.min_noise < found.sigma / found.record_bound
+        assert policy.max_rounds > found.rounds
+
+
+RENAMED = [("two", 1), ("three", 2), ("four", 2)]
+
+
+def test_the_ledger_counts_whatever_the_coordinator_calls_it(tmp_path: Path, points_file: Path) -> None:
+    """Each run is claimed to be new, and each round to be the last; the third commit would be too much."""
+    coordinator = _coordinator(tmp_path, points_file, max_epsilon=4.5)
+    answered = []
+    for run, number in RENAMED:
+        coordinator.plan = coordinator.plan.model_copy(update={"run": run, "rounds": number})
+        identity = RoundId(deployment=coordinator.plan.deployment, run=run, task="toy", number=number)
+        reply = coordinator.member.participant.handle(coordinator.commit_request(round=identity))
+        answered.append(kind_of(Envelope.from_bytes(reply, ()).document))
+    assert answered == ["Commit", "Commit", "Refusal"]
+    coordinator.member.restart()
+    assert "limit of 4.5" in coordinator.reason(coordinator.commit_request(round=identity))
 
 
 def test_an_open_slot_of_another_run_counts_against_the_limit(tmp_path: Path, points_file: Path) -> None:

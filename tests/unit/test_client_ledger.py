@@ -36,3 +36,31 @@ def test_a_newer_ledger_is_refused_and_left_alone(path: Path) -> None:
     with pytest.raises(InputError, match="newer release"):
         Ledger(path)
     assert path.read_bytes() == before
+
+
+def test_a_ledger_of_schema_1_is_brought_up_to_date(path: Path) -> None:
+    Ledger(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE slots DROP COLUMN origin")
+        connection.execute("DROP TABLE log")
+        columns = (
+            "slot, run, task, number, plan, nonce_digest, parameters, 'values', seed, gradient, 'commit'"
+        )
+        columns = columns.replace("'", '"') + ", proven, beacon, release, prove_s"
+        values = "'ab', 'one', 'toy', 1, x'00', '', '', x'', x'07', x'', x'', '[]', '', x'08', 1.0"
+        connection.execute(f"INSERT INTO slots ({columns}) VALUES ({values})")  # noqa: S608
+        connection.commit()
+    version(path, 1)
+    ledger = Ledger(path)
+    assert version(path) == SCHEMA
+    (row,) = ledger.released("toy")
+    assert (row.slot, row.seed, row.origin) == ("ab", b"\x07", "own")
+    assert (ledger.compared().size, ledger.compared().restored) == (0, False)
+
+
+def test_a_ledger_that_is_gone_is_not_one_that_was_begun(path: Path) -> None:
+    with closing(Ledger(path, begun=True)) as ledger:
+        assert not ledger.compared().restored
+    path.unlink()
+    with closing(Ledger(path)) as ledger:
+        assert ledger.compared().restored

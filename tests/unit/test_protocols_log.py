@@ -9,7 +9,7 @@ import pytest
 from intertwine.protocols.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from intertwine.protocols.entries import Publication
 from intertwine.protocols.errors import VerificationError
-from intertwine.protocols.merkle import Tree, leaf_hash, verify_consistency, verify_inclusion
+from intertwine.protocols.merkle import Frontier, Tree, leaf_hash, verify_consistency, verify_inclusion
 from intertwine.protocols.publication import ModelRecord
 from intertwine.protocols.round import InclusionProof, RoundId, derive_beacon, model_digest
 from tests.recording import fixed_key
@@ -43,6 +43,17 @@ TREE = Tree(LEAVES)
 @pytest.mark.parametrize("size", range(1, 9))
 def test_published_roots(size: int) -> None:
     assert TREE.root(size).hex() == ROOTS[size - 1]
+
+
+def test_a_frontier_has_the_roots_of_the_tree() -> None:
+    frontier = Frontier()
+    for size, leaf in enumerate(LEAVES, 1):
+        frontier = Frontier(frontier.size, frontier.roots)
+        frontier.append(leaf)
+        assert frontier.root() == TREE.root(size)
+    assert Frontier().root() == Tree().root(0)
+    with pytest.raises(ValueError, match="3 leaves has 2 complete"):
+        Frontier(3, bytes(32))
 
 
 def test_empty_tree() -> None:

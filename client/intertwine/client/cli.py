@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from intertwine.client.budget import Spent, release_costs, spent
+from intertwine.client.care_cli import backup, doctor, restore
 from intertwine.client.data_cli import data
 from intertwine.client.dataset_cli import dataset
 from intertwine.client.enrol import enrol
@@ -30,6 +31,9 @@ app = typer.Typer(help="Take part: enrol, run rounds, see the budget, predict.",
 app.add_typer(data, name="data")
 app.add_typer(dataset, name="dataset")
 app.add_typer(api_key, name="api-key")
+app.command("backup")(backup)
+app.command("restore")(restore)
+app.command("doctor")(doctor)
 console = Console()
 
 LogFormatOption = Annotated[str, typer.Option(help="How to log: text or json.")]

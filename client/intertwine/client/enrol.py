@@ -6,6 +6,7 @@ from pathlib import Path
 
 from intertwine.client.control import pinned, request, unauthenticated
 from intertwine.client.home import AgentSettings, Home, TaskSettings
+from intertwine.client.ledger import Ledger
 from intertwine.client.records import read_records
 from intertwine.client.supernode import create_node_key
 from intertwine.models.registry import task as find_task
@@ -43,6 +44,7 @@ def enrol(home: Home, coordinator: str, token: str, data: Mapping[str, Path]) ->
     body = EnrolmentRequest.create(invitation.secret, node_key, key).encode()
     url, context = f"{coordinator}/v1/enrolments", pinned(home.authority)
     answer = EnrolmentAnswer.decode(request("POST", url, context, body=body, limit=MAX_SMALL_ANSWER_BYTES))
+    Ledger(home.ledger, begun=True).close()
     write_private(home.access_token, answer.access_token.encode())
     settings = _settings(answer, coordinator, data)
     write_settings(home.settings_file, settings)

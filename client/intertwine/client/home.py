@@ -6,16 +6,19 @@ node.key        ECDSA P-384 key of our Flower SuperNode (0600), with node.key.pu
 access.token    secret towards the control plane (0600)
 ca.crt          the coordinator's CA, pinned at enrolment
 ledger.db       every slot we took part in, what it cost, and every record that we enrolled (0600)
+ledger.lock     an empty file; who uses or replaces the ledger holds its lock
 models/         published models that we downloaded and checked, with their signed records
 api-keys.toml   who may ask us for predictions: digests of their keys (0600)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from intertwine.client.identity import Identity
+from intertwine.client.policy import Policy
+from intertwine.models.recipes import recipe
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.settings import read_settings
 from intertwine.protocols.signing import SigningKey
@@ -26,13 +29,25 @@ DEFAULT_MAX_EPSILON = 10.0
 class TaskSettings(BaseModel):
     """One task that this participant joins.
 
-    data: its file. max_epsilon: the most that all releases of the task together may cost one record.
+    data: its file. max_epsilon: the most that all releases of the task together may cost one record. The
+    others are limits of one run, see `Policy`; what is left out is as the task's recipe has it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: Path
     max_epsilon: float = Field(default=DEFAULT_MAX_EPSILON, gt=0)
+    min_noise: float | None = Field(default=None, gt=0)
+    max_record_norm: float | None = Field(default=None, gt=0)
+    max_rounds: int | None = Field(default=None, ge=1, le=1000)
+    max_delta: float | None = Field(default=None, gt=0, lt=1)
+
+    def policy(self, task: str) -> Policy:
+        """What a run of the task may ask for; InputError if the task has no recipe."""
+        chosen = {field.name: getattr(self, field.name) for field in fields(Policy)}
+        return replace(
+            Policy.of(recipe(task)), **{name: limit for name, limit in chosen.items() if limit is not None}
+        )
 
 
 class AgentSettings(BaseModel):

@@ -1,23 +1,31 @@
 """The agent's own record: every slot it took part in, and every dataset that it enrolled.
 
 It works whatever the coordinator says of history. A slot is written before its commit leaves the agent,
-and its cost is written before its release does; each slot has one commit and one release.
+and its cost is written before its release does; each slot has one commit and one release. What the
+coordinator's log knows of us and the ledger does not is added by `comparison`; nothing is ever taken away.
 """
 
+import fcntl
+import os
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, TypeAlias
 
-from sqlalchemy import JSON, ForeignKey, LargeBinary, create_engine, event, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import JSON, Connection, ForeignKey, LargeBinary, create_engine, event, select
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from intertwine.protocols.errors import BudgetError, InputError
 from intertwine.protocols.files import write_private
 from intertwine.protocols.mechanism import Entries, Label
 
-SCHEMA = 1
-"""`PRAGMA user_version` of a ledger with these tables."""
+SCHEMA = 2
+"""`PRAGMA user_version` of a ledger with these tables. 1 had no `origin` of slots, and no table `log`."""
+Origin: TypeAlias = Literal["own", "log", "closed"]
+"""Where a slot is known from: our own commit; the log, or a copy of the ledger, so that its secrets are gone
+and its cost counts; or the log as one that we must not commit to any more, which costs nothing."""
 MAX_PROOFS = 3
 """Distinct proofs for one commit: each opens its columns once more, and their blinding is finite."""
 
@@ -51,6 +59,21 @@ class SlotRow(_Base):
     beacon: Mapped[str] = mapped_column(default="")
     release: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     prove_s: Mapped[float] = mapped_column(default=0.0)
+    origin: Mapped[Origin] = mapped_column(default="own", server_default="own")
+
+
+class LogRow(_Base):
+    """How far the log was compared with this ledger; the only row has id 1.
+
+    size, roots: of its `Frontier`. restored: the ledger may have forgotten something since then.
+    """
+
+    __tablename__ = "log"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(default=0)
+    roots: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+    restored: Mapped[bool] = mapped_column(default=False)
 
 
 class DatasetRow(_Base):
@@ -93,23 +116,33 @@ class DatasetPageRow(_Base):
 
 
 class Ledger:
-    """The ledger of one agent. InputError if a newer release has written it: what it says may be misread."""
+    """The ledger of one agent. InputError if a newer release has written it: what it says may be misread.
 
-    def __init__(self, path: Path) -> None:
+    It is made if it is not there; unless it is `begun` now, with nothing done before, it counts as one that
+    has forgotten everything. Nobody can replace the file while this object lives.
+    """
+
+    def __init__(self, path: Path, begun: bool = False) -> None:
+        lock = hold_ledger(path, fcntl.LOCK_SH)
+        self._unlock = weakref.finalize(self, os.close, lock)
+        lost = not path.exists() and not begun
         if not path.exists():
             write_private(path, b"")
         self._engine = create_engine(f"sqlite:///{path}")
         event.listen(self._engine, "connect", _configure)
-        with self._engine.begin() as connection:
-            found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if found > SCHEMA:
-                raise InputError(
-                    f"The privacy ledger {path} was written by a newer release.",
-                    "Install that release, or a later one.",
-                )
-            if found < SCHEMA:
-                _Base.metadata.create_all(connection)
-                connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
+        try:
+            with self._engine.begin() as connection:
+                _prepare(connection, path, lost)
+        except DatabaseError as error:
+            raise InputError(
+                f"The privacy ledger {path} cannot be opened: {error.orig}.",
+                "If it is damaged, move it away and restore a copy: intertwine agent restore FILE",
+            ) from error
+
+    def close(self) -> None:
+        """Bring everything into the one file, and let others replace it."""
+        self._engine.dispose()
+        self._unlock()
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -163,23 +196,90 @@ class Ledger:
     def first_plan(self, run: str) -> bytes | None:
         """The plan under which the agent first took part in this run."""
         with self.transaction() as session:
-            statement = select(SlotRow.plan).where(SlotRow.run == run).order_by(SlotRow.number)
-            return session.scalars(statement).first()
+            rows = select(SlotRow.plan).where(SlotRow.run == run, SlotRow.origin != "closed")
+            return session.scalars(rows.order_by(SlotRow.number)).first()
 
     def slots(self, task: str) -> list[SlotRow]:
-        """Every slot of a task: released ones are spent, and open ones may still be asked for."""
+        """Every slot of a task that counts: released ones are spent, open ones may still be asked for."""
         with self.transaction() as session:
-            return list(session.scalars(select(SlotRow).where(SlotRow.task == task)))
+            rows = select(SlotRow).where(SlotRow.task == task, SlotRow.origin != "closed")
+            return list(session.scalars(rows))
 
     def unreleased(self) -> list[SlotRow]:
         """The latest slot of each run, if it has no release: earlier ones will not be asked for any more."""
         with self.transaction() as session:
-            latest = {row.run: row for row in session.scalars(select(SlotRow).order_by(SlotRow.number))}
+            rows = select(SlotRow).where(SlotRow.origin == "own").order_by(SlotRow.number)
+            latest = {row.run: row for row in session.scalars(rows)}
         return [row for row in latest.values() if not row.release]
 
     def released(self, task: str) -> list[SlotRow]:
         """Every released slot of a task: what counts as spent."""
         return [row for row in self.slots(task) if row.release]
+
+    # The coordinator's log, and copies
+
+    def compared(self) -> LogRow:
+        """How far the log was compared with this ledger."""
+        with self.transaction() as session:
+            return session.get_one(LogRow, 1)
+
+    def made(self) -> set[str]:
+        """What was done here: a word for each commit, each release and each enrolled document."""
+        with self.transaction() as session:
+            rows = session.scalars(select(SlotRow).where(SlotRow.origin == "own")).all()
+            documents = session.scalars(select(DatasetRow.digest)).all()
+        released = {f"release {row.slot}" for row in rows if row.release}
+        return (
+            {f"commit {row.slot}" for row in rows} | released | {f"dataset {digest}" for digest in documents}
+        )
+
+
+def give_up_open_slots(session: Session) -> int:
+    """Wipe the secrets of every slot without a release; they go on counting. Returns how many there were.
+
+    A ledger that has forgotten something cannot know whether they were released already, with what proofs
+    and under which beacon.
+    """
+    rows = session.scalars(select(SlotRow).where(SlotRow.origin == "own", SlotRow.release == b"")).all()
+    for row in rows:
+        row.origin = "log"
+        row.seed = row.gradient = row.values = b""
+    return len(rows)
+
+
+def hold_ledger(path: Path, operation: int) -> int:
+    """Lock a ledger: shared to use it, exclusively to replace it. Returns the descriptor that holds the lock.
+
+    InputError if it is locked in the other way.
+    """
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise InputError(
+            f"The privacy ledger {path} is in use.", "Stop the agent, and everything else that uses its home."
+        ) from error
+    return descriptor
+
+
+def _prepare(connection: Connection, path: Path, lost: bool) -> None:
+    """Make the tables, or bring those of schema 1 up to date. lost: there was a ledger, and it is gone."""
+    found = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if found > SCHEMA:
+        raise InputError(
+            f"The privacy ledger {path} was written by a newer release.",
+            "Install that release, or a later one.",
+        )
+    if found == SCHEMA:
+        return
+    if found == 1:
+        connection.exec_driver_sql("ALTER TABLE slots ADD COLUMN origin VARCHAR NOT NULL DEFAULT 'own'")
+    _Base.metadata.create_all(connection)
+    with Session(connection) as session:
+        session.add(LogRow(id=1, restored=lost))
+        session.flush()
+    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA}")
 
 
 def _configure(connection: object, _record: object) -> None:

@@ -3,20 +3,22 @@
 Requests and replies are bytes; the transport is somebody else's. Checks before a commit:
 
  1 request_signature   the pinned coordinator signed the request
- 2 request_round       deployment, run, task and round number fit the signed plan, and we are in it
- 3 request_task        we joined the task, and its model and ONNX template are those we have installed
- 4 request_plan        the plan is the one under which this run began
- 5 request_parameters  the attached parameters have the digest and dimension that were signed
- 6 request_dataset     our enrolled records have the form that a data-bound plan asks for
- 7 budget              all remaining rounds together stay within our own limit
- 8 second_commit       the slot is new, or the request is the very one we answered before
+ 2 ledger_compared     our ledger was compared with the coordinator's log since this agent started
+ 3 request_round       deployment, run, task and round number fit the signed plan, and we are in it
+ 4 request_task        we joined the task, and its model and ONNX template are those we have installed
+ 5 request_plan        the plan is the one under which this run began
+ 6 request_parameters  the attached parameters have the digest and dimension that were signed
+ 7 request_dataset     our enrolled records have the form that a data-bound plan asks for
+ 8 policy              noise, clipping norm, rounds and delta of the plan are within our own limits
+ 9 budget              all remaining rounds together stay within our own limit
+10 second_commit       the slot is new, or the request is the very one we answered before
 
-and before a release:
+and before a release, besides 1 and 2:
 
- 9 release_slot        we committed to this slot
-10 beacon_nonce        the nonce is the one that was committed to before our commit
-11 beacon_log          a checkpoint of the pinned log covers our commit
-12 second_beacon       the slot has not been released under another beacon
+11 release_slot        we committed to this slot, and have its secrets
+12 beacon_nonce        the nonce is the one that was committed to before our commit
+13 beacon_log          a checkpoint of the pinned log covers our commit
+14 second_beacon       the slot has not been released under another beacon
 
 No slot's commitments ever serve more than three proofs: the ledger counts them.
 """
@@ -36,6 +38,7 @@ from intertwine.client.datasets import EnrolledDatasets
 from intertwine.client.identity import Identity
 from intertwine.client.ledger import Ledger, SlotRow
 from intertwine.client.openings import Opening, Vector, open_commit
+from intertwine.client.policy import Policy
 from intertwine.models.task import Clipping, ReleaseTask, Task
 from intertwine.protocols.aggregation import parameters_from_bytes, update_from_bytes, update_to_bytes
 from intertwine.protocols.checkpoint import open_checkpoint
@@ -67,10 +70,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class JoinedTask:
-    """A task that we joined: its records here and our limit."""
+    """A task that we joined: its records here, what one run may ask for, and what all together may cost."""
 
     task: Task[Any]
     records: Any
+    policy: Policy
     max_epsilon: float
 
 
@@ -116,7 +120,8 @@ def honest_release(work: ReleaseWork) -> tuple[Vector, bytes]:
 class Participant:
     """Answers the coordinator's requests. Only one request is answered at a time.
 
-    identity: may be replaced between two requests, by one with another key.
+    identity: may be replaced between two requests, by one with another key. compare: check 2, called before
+    each answer; an IntertwineError from it becomes a refusal.
     """
 
     def __init__(
@@ -125,12 +130,14 @@ class Participant:
         tasks: Mapping[str, JoinedTask],
         ledger: Ledger,
         releaser: Releaser = honest_release,
+        compare: Callable[[], None] = lambda: None,
     ) -> None:
         self.identity = identity
         self._tasks = tasks
         self._ledger = ledger
         self._datasets = EnrolledDatasets(ledger)
         self._releaser = releaser
+        self._compare = compare
 
     def handle(self, message: bytes) -> bytes:
         """Answer one request: a commit, a release, or a signed refusal that says why.
@@ -151,6 +158,7 @@ class Participant:
 
     def _answer(self, slot: Slot, work: Callable[[], bytes]) -> bytes:
         try:
+            self._compare()
             return work()
         except IntertwineError as error:
             _log.warning("refused: %s", error, extra=_context(slot))
@@ -191,7 +199,7 @@ class Participant:
         return open_commit(plan, seed, gradient=gradient, parameters=parameters, dataset=dataset)
 
     def _check(self, request: CommitRequest, parameters: bytes) -> JoinedTask:
-        """Checks 2 to 7."""
+        """Checks 3 to 9."""
         plan, identity = request.plan, request.round
         mine = (self.identity.deployment, plan.run, plan.task)
         if (
@@ -218,6 +226,7 @@ class Participant:
         if sha256(parameters) != request.parameters:
             raise VerificationError("request_parameters", "the parameters are not those that were signed.")
         self._datasets.check(plan)
+        joined.policy.check(plan)
         check_budget(self._ledger, plan, identity.number, joined.max_epsilon)
         return joined
 
@@ -227,6 +236,8 @@ class Participant:
         row = self._ledger.find(order.slot.identifier().hex())
         if row is None:
             raise VerificationError("release_slot", "we never committed to this slot.")
+        if row.origin != "own":
+            raise VerificationError("release_slot", "the secrets of this slot are gone: it is given up.")
         plan, commit = Plan.decode(row.plan), Signed[Commit].decode(row.commit)
         beacon = self._check_beacon(order, row, commit)
         if row.release:
@@ -253,7 +264,7 @@ class Participant:
         return ReleaseWork(plan, commit, beacon, parameters, chain, opening)
 
     def _check_beacon(self, order: ReleaseRequest, row: SlotRow, commit: Signed[Commit]) -> bytes:
-        """Checks 10 and 11; returns the beacon."""
+        """Checks 12 and 13; returns the beacon."""
         nonce = bytes.fromhex(order.nonce)
         if sha256(nonce) != row.nonce_digest:
             raise VerificationError("beacon_nonce", "the nonce was not committed to before our commit.")
@@ -315,8 +326,8 @@ def _slot_row(
 
 
 def _repeat_commit(row: SlotRow, request: CommitRequest) -> bytes:
-    """Check 8: a repeated request gets the same bytes; another request for the slot gets nothing."""
+    """Check 10: a repeated request gets the same bytes; another request for the slot gets nothing."""
     same = (request.plan.encode(), request.parameters, request.nonce_digest)
-    if (row.plan, row.parameters, row.nonce_digest) != same:
-        raise VerificationError("second_commit", "the slot has a commit for another request.")
+    if row.origin != "own" or (row.plan, row.parameters, row.nonce_digest) != same:
+        raise VerificationError("second_commit", "the slot has another commit, or is given up.")
     return Envelope(row.commit).to_bytes()

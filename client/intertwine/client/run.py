@@ -3,9 +3,11 @@
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import astuple
 
 import torch
 
+from intertwine.client.comparison import LogComparison, log_client
 from intertwine.client.datasets import Datasets
 from intertwine.client.executor import Executor
 from intertwine.client.home import AgentSettings, Home
@@ -16,7 +18,7 @@ from intertwine.client.records import read_records
 from intertwine.client.supernode import SuperNode
 from intertwine.models.registry import task as find_task
 from intertwine.models.task import DataBoundTask
-from intertwine.protocols.errors import InputError
+from intertwine.protocols.errors import InputError, IntertwineError
 
 _log = logging.getLogger(__name__)
 
@@ -26,11 +28,12 @@ def run_agent(home: Home, stop: threading.Event, releaser: Releaser = honest_rel
     torch.set_num_threads(1)  # the models are tiny: threads would wait for each other
     settings = home.settings
     tasks, ledger = load_tasks(settings), Ledger(home.ledger)
-    participant = Participant(home.identity, tasks, ledger, releaser)
+    comparison = LogComparison(ledger, home.identity, log_client(home))
+    participant = Participant(home.identity, tasks, ledger, releaser, comparison.ensure)
     _warn_of_missing_records(tasks, Datasets(ledger))
+    _compare_early(comparison)
     node = SuperNode(home.flower, address=settings.fleet_address, ca=home.authority, key=home.node_key)
-    context = {"participant": settings.participant}
-    _log.info("the %s is ready: %s", settings.role, ", ".join(settings.tasks), extra=context)
+    _announce(settings)
     ask = ask_coordinator(home)
 
     def answer(request: bytes, _run: int) -> bytes:
@@ -38,6 +41,31 @@ def run_agent(home: Home, stop: threading.Event, releaser: Releaser = honest_rel
             return participant.handle(request)
 
     Executor(node, answer).run(stop)
+
+
+def _announce(settings: AgentSettings) -> None:
+    context = {"participant": settings.participant}
+    for name, chosen in settings.tasks.items():
+        policy = chosen.policy(name)
+        _log.info(
+            "task %s: epsilon at most %g in all; in one run noise at least %g, record norm at most %g, "
+            "%d rounds, delta %g",
+            *(name, chosen.max_epsilon, *astuple(policy)),
+            extra=context | {"task": name},
+        )
+    _log.info(
+        "%s, a %s, is ready: %s",
+        *(settings.participant, settings.role, ", ".join(settings.tasks)),
+        extra=context,
+    )
+
+
+def _compare_early(comparison: LogComparison) -> None:
+    """Compare with the log now, if the coordinator is there; otherwise before the first answer."""
+    try:
+        comparison.ensure()
+    except IntertwineError as error:
+        _log.warning("the ledger is not compared with the log yet, so nothing is committed: %s", error)
 
 
 def _warn_of_missing_records(tasks: Mapping[str, JoinedTask], datasets: Datasets) -> None:
@@ -57,5 +85,7 @@ def load_tasks(settings: AgentSettings) -> Mapping[str, JoinedTask]:
     joined = {}
     for name, chosen in settings.tasks.items():
         task = find_task(name)
-        joined[name] = JoinedTask(task, read_records(task, chosen.data), chosen.max_epsilon)
+        joined[name] = JoinedTask(
+            task, read_records(task, chosen.data), chosen.policy(name), chosen.max_epsilon
+        )
     return joined

@@ -86,6 +86,38 @@ class Tree:
         return bytes(self._levels[level][HASH_BYTES * index : HASH_BYTES * (index + 1)])
 
 
+class Frontier:
+    """A tree that grows, and of which only the roots of its largest complete subtrees are kept.
+
+    It has a root at its present size alone, and no proofs. roots: of those subtrees, the largest first, one
+    after the other; there is one for each bit of `size` that is set.
+    """
+
+    def __init__(self, size: int = 0, roots: bytes = b"") -> None:
+        if len(roots) != HASH_BYTES * size.bit_count():
+            raise ValueError(f"a tree of {size} leaves has {size.bit_count()} complete subtrees")
+        self.size = size
+        self.roots = roots
+
+    def append(self, leaf: bytes) -> None:
+        """Add a leaf hash."""
+        self.roots += leaf
+        complete = self.size
+        while complete & 1:
+            self.roots = self.roots[: -2 * HASH_BYTES] + _node(self.roots[-2 * HASH_BYTES :])
+            complete >>= 1
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The root over all leaves."""
+        if not self.size:
+            return hashlib.sha256(b"").digest()
+        *left, root = (self.roots[at : at + HASH_BYTES] for at in range(0, len(self.roots), HASH_BYTES))
+        for subtree in reversed(left):
+            root = _node(subtree + root)
+        return root
+
+
 def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
     """Check that `leaf` (a leaf hash) is entry `index` of the tree of `size` entries with this root.
 

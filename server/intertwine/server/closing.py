@@ -13,7 +13,8 @@ def end_run(store: Store, plan: Plan, state: str, reason: str) -> None:
     """Judge what is left of the run's open round, log a Failure and set the run's state.
 
     state: failed, or stopped, which is an act of the coordinator's and logged as one. All of it is one
-    transaction, after which the run's driver can log nothing more. Nothing happens if it has ended.
+    transaction, after which the run's driver can log nothing more. Nothing happens if it has ended. What was
+    noted last stays beside the reason of a failure: it says why, as a participant's refusal does.
     """
     judge = Judge(store, plan)
     while not store.run(plan.run).ended:
@@ -35,4 +36,5 @@ def end_run(store: Store, plan: Plan, state: str, reason: str) -> None:
                 continue  # the run has gone on while the releases were judged: look again
             for entry in ending:
                 store.append(session, entry)
-            run.state, run.detail = state, reason
+            latest = f"; before that: {run.detail}" if state == "failed" and run.detail else ""
+            run.state, run.detail = state, f"{reason}{latest}"[:500]
