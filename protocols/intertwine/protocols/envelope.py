@@ -37,17 +37,20 @@ class Envelope:
         return self.attachments
 
     @classmethod
-    def from_bytes(cls, data: bytes, attachment_limits: Sequence[int]) -> "Envelope":
+    def from_bytes(
+        cls, data: bytes, attachment_limits: Sequence[int], document_limit: int = MAX_DOCUMENT_BYTES
+    ) -> "Envelope":
         """Parse a message with at most these attachments, each of at most so many bytes.
 
-        InputError for another frame, more attachments, larger ones, or bytes left over.
+        document_limit: bytes of the document; parsing takes a time in proportion to them. InputError for
+        another frame, more attachments, larger parts, or bytes left over.
         """
         reader = _Reader(data)
         if reader.take(4) != _MAGIC:
             raise InputError(
                 "A message does not start with the frame's mark.", "Use the same version on both ends."
             )
-        document = reader.block(MAX_DOCUMENT_BYTES)
+        document = reader.block(document_limit)
         count = reader.take(1)[0]
         if count > len(attachment_limits):
             raise InputError(f"A message has {count} attachments, more than {len(attachment_limits)}.")

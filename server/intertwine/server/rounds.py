@@ -65,6 +65,9 @@ from intertwine.zk.round_proof import check_commit
 from intertwine.zk.training_record import model_metadata
 
 MAX_PROOF_BYTES = 1 << 20
+MAX_REPLY_BYTES = 1 << 17
+"""Of the document of a reply; the largest, a commit, has a third of that."""
+_ATTACHMENTS = (4 * MAX_DIMENSION, MAX_PROOF_BYTES)
 _log = logging.getLogger(__name__)
 
 OnReply = Callable[[int, bytes], None]
@@ -367,7 +370,7 @@ class RunDriver:
         def on_reply(node: int, payload: bytes) -> None:
             name = names[node]
             try:
-                reply = Envelope.from_bytes(payload, (4 * MAX_DIMENSION, MAX_PROOF_BYTES))
+                reply = Envelope.from_bytes(payload, _ATTACHMENTS, MAX_REPLY_BYTES)
                 if kind_of(reply.document) == "Refusal":
                     refusal = Signed[Refusal].decode(reply.document).open(self._key_of(name))
                     raise FederationError(f"it declined: {refusal.reason}")
