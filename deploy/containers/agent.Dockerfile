@@ -38,5 +38,6 @@ ENV HOME=/var/lib/intertwine \
 USER 10001:10001
 WORKDIR /var/lib/intertwine
 EXPOSE 8600
+HEALTHCHECK --interval=5m --timeout=60s --start-period=60s CMD ["intertwine", "agent", "doctor", "--json"]
 ENTRYPOINT ["tini", "--", "intertwine"]
 CMD ["agent", "run", "--log-format", "json"]

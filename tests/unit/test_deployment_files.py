@@ -185,6 +185,21 @@ def test_compose_services_run_real_commands(name: str) -> None:
         parse([re.sub(r"\$\{\w+:-(.*?)\}", r"\1", word) for word in service["command"]])
 
 
+def test_agents_are_examined_by_their_doctor() -> None:
+    """By the image's health check and by the services', except where predictions answer for themselves."""
+    text = (DEPLOY / "containers" / "agent.Dockerfile").read_text()
+    (command,) = re.findall(r"^HEALTHCHECK .* CMD (\[.*\])$", text, re.MULTILINE)
+    checks = {
+        name: service["healthcheck"] for name, service in services().items() if "agent" in service["image"]
+    }
+    agents = [checks.pop(name)["test"] for name in ("shop", "bank")]
+    for program, *words in (json.loads(command), *(test[1:] for test in agents)):
+        assert program == "intertwine"
+        parse(words)
+    assert "healthz" in str(checks.pop("shop-predictions"))
+    assert set(map(str, checks.values())) == {"{'disable': True}"}
+
+
 @pytest.mark.parametrize("name", [name for name, found in services().items() if "entrypoint" in found])
 def test_an_agent_enrols_once(name: str, tmp_path: Path) -> None:
     """The service's own shell command, with a program that only notes how it was called."""

@@ -59,7 +59,8 @@ def _data(home: Home) -> Iterator[Finding]:
             count = len(read_records(task, chosen.data))
             chosen.policy(name)
         except InputError as error:
-            yield Finding(label, "fail", error.problem, error.remedy)
+            remedy = error.remedy or "Correct the file, or its path in settings.toml."
+            yield Finding(label, "fail", error.problem, remedy)
             continue
         advised = FEW * task.fewest_records
         few = (

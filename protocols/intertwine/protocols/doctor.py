@@ -96,7 +96,8 @@ def _version(name: str, pinned: str | None) -> Finding:
         installed = version(name)
     except PackageNotFoundError:
         return Finding(name, "fail", "It is not installed.", "Install intertwine with the role's extra.")
-    if pinned not in (None, installed):
+    # A build of the pinned release, such as 2.13.0+cpu, is that release.
+    if pinned not in (None, installed, installed.partition("+")[0]):
         remedy = f"Install {name}=={pinned}: another release may work differently."
         return Finding(name, "fail", f"{installed} is installed, not {pinned}", remedy)
     return Finding(name, "ok", installed)
