@@ -36,6 +36,7 @@ from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.fab import RUN_KEYS, fab_sha256, manifest_fab
 from intertwine.protocols.files import read_bounded
 from intertwine.protocols.flower import Daemon, exempt_loopback
+from intertwine.server.run_processes import RunProcesses
 
 _CERTIFICATE_LIMIT = 1 << 20
 _READY_POLL_S = 0.1
@@ -143,7 +144,7 @@ class ControlClient:
 
 
 class SuperLink(ControlClient):
-    """One `flower-superlink` process and its Control API.
+    """One `flower-superlink` process, its Control API, and the processes of its runs.
 
     home: folder for its database (`state.db`), its log (`superlink.log`) and Flower's own files.
     host: a loopback address or name, in the certificate's subject alternative names.
@@ -164,17 +165,19 @@ class SuperLink(ControlClient):
         _require_loopback(host)
         super().__init__(f"{host}:{port}", ca.absolute())
         self._host, self._port = host, port
+        self._runs = RunProcesses(self.address, self.ca, home.absolute(), environment)
         command = [
             "flower-superlink",
             *("--host", host, "--port", str(port)),
             *("--ssl-ca-certfile", str(ca.absolute())),
             *("--ssl-certfile", str(certificate.absolute()), "--ssl-keyfile", str(key.absolute())),
             *("--database", str(home.absolute() / "state.db")),
+            *("--isolation", "process"),
+            *("--superexec-auth-secret-file", str(self._runs.secret_file)),
             "--enable-supernode-auth",
             "--disable-runtime-dependency-installation",
         ]
-        settings = {"FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.5", **(environment or {})}
-        self._daemon = Daemon("superlink", command, home.absolute(), settings)
+        self._daemon = Daemon("superlink", command, home.absolute(), environment)
 
     @property
     def alive(self) -> bool:
@@ -189,6 +192,7 @@ class SuperLink(ControlClient):
         if self.alive:
             return
         self._require_free_port()
+        self._runs.prepare()
         self._daemon.start()
         deadline = time.monotonic() + timeout_s
         while not self.answers():
@@ -197,9 +201,11 @@ class SuperLink(ControlClient):
                 self.stop()
                 raise FederationError(f"The SuperLink did not start:\n{tail}", f"See {self._daemon.log}.")
             time.sleep(_READY_POLL_S)
+        self._runs.start()
 
     def stop(self) -> None:
-        """End the process and what it started; returns when all of it is gone, within some 6 s."""
+        """End the process and those of its runs; returns when all of it is gone, within some 12 s."""
+        self._runs.stop()
         self._daemon.stop()
 
     def _require_free_port(self) -> None:
