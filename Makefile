@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench-proofs bench-audit bench-tasks bench-faults vectors setup clean
+.PHONY: demo test check bench-proofs bench-audit bench-tasks bench-round bench-faults vectors setup clean
 
 demo: $(READY)
 	$(BIN)/python -m deploy.demo
@@ -30,6 +30,9 @@ bench-audit: $(READY)
 
 bench-tasks: $(READY)
 	$(BIN)/python -m deploy.bench.tasks
+
+bench-round: $(READY)
+	$(BIN)/python -m deploy.bench.round
 
 bench-faults: $(READY)
 	$(BIN)/python -m deploy.bench.faults

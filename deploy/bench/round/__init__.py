@@ -1,0 +1,1 @@
+"""What a round takes, beside Flower alone on vectors of the same size."""
