@@ -1,7 +1,9 @@
 """Copies of the ledger that come back: whatever was spent since they were made is found in the log."""
 
+import logging
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from intertwine.client.enrol import enrol
 from intertwine.client.home import Home
 from intertwine.client.ledger import Ledger, LogRow
 from intertwine.client.participant import Participant, honest_release
+from intertwine.client.run import run_agent
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, InputError, VerificationError
 from intertwine.protocols.round import Refusal, Signed
@@ -176,6 +179,18 @@ def test_a_log_that_does_not_extend_the_known_one_is_refused(scene: Scene, home:
             with pytest.raises(VerificationError, match="log_consistency"):
                 compare(ledger, home.identity, log_client(home))
             assert ledger.compared().size == change["size"]
+
+
+def test_at_its_start_the_agent_says_its_limits_and_compares_its_ledger(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = threading.Event()
+    stop.set()
+    with caplog.at_level(logging.INFO):
+        run_agent(home, stop)
+    assert "task toy: epsilon at most 10 in all; in one run noise at least 0.390625" in caplog.text
+    assert "cedar (security) is ready: toy" in caplog.text
+    assert "the ledger was compared with" in caplog.text
 
 
 # Copies

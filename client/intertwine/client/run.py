@@ -54,7 +54,7 @@ def _announce(settings: AgentSettings) -> None:
             extra=context | {"task": name},
         )
     _log.info(
-        "%s, a %s, is ready: %s",
+        "%s (%s) is ready: %s",
         *(settings.participant, settings.role, ", ".join(settings.tasks)),
         extra=context,
     )
