@@ -96,7 +96,8 @@ def baselines() -> dict[str, float]:
     views = {"": [_held_out()], "cv_": [trial for seed in range(FOLDS) for trial in _folds(seed)]}
     found: dict[str, float] = {"participants": PARTICIPANTS, "records": len(_extract().records)}
     for view, trials in views.items():
-        found |= _named(f"{view}cvss_", _mean([_figures(trial.test.score, trial.test) for trial in trials]))
+        for name, score in (("cvss_", _cvss), ("cvss_unscored_last_", _cvss_unscored_last)):
+            found |= _named(view + name, _mean([_figures(score(trial.test), trial.test) for trial in trials]))
         found |= _named(f"{view}central_", _mean([_central(trial) for trial in trials]))
         alone = [
             _mean([_local_only(trial, chosen) for trial in trials])
@@ -105,7 +106,26 @@ def baselines() -> dict[str, float]:
         found |= _named(f"{view}local_only_", max(alone, key=lambda figures: figures["auc"]))
     later, label = _later()
     found["later_exploited"] = int(label.sum())
-    return found | {"later_cvss_auc": auc(later.score, label)}
+    return found | {"later_cvss_auc": auc(_cvss(later), label)}
+
+
+def _cvss(records: Vulnerabilities) -> Scores:
+    """CVSS base scores; a vulnerability that has none, as one in four, counts as the public rows' median.
+
+    It is unknown and not harmless, so it is treated as the model treats it: as the average.
+    """
+    return np.where(records.score > 0, records.score, _public_median())
+
+
+def _cvss_unscored_last(records: Vulnerabilities) -> Scores:
+    """CVSS base scores, and those that have none at the end of the list."""
+    return records.score
+
+
+@cache
+def _public_median() -> float:
+    public = _extract().records.score[_extract().owner < 0]
+    return float(np.median(public[public > 0]))
 
 
 def features() -> Scores:
