@@ -43,7 +43,7 @@ def restore(
     made = datetime.fromtimestamp(copy.time, UTC)
     console.print(f"The ledger is that of {made:%Y-%m-%d %H:%M} UTC again.")
     if given_up:
-        console.print(f"{given_up} slots without a release are given up; they count as spent.")
+        console.print(f"Slots without a release that are given up, and that count as spent: {given_up}.")
     try:
         found = compare(Ledger(opened.ledger), opened.identity, log_client(opened))
     except FederationError as error:

@@ -61,13 +61,13 @@ class Comparison:
     def lines(self) -> list[str]:
         """What people should know, a sentence each; nothing if the ledger knew everything."""
         said = {
-            "commits of ours are in the log and were not in the ledger; they count as spent": self.commits,
-            "releases of ours are in the log and were not in the ledger; they are spent": self.releases,
-            "slots without a release are given up; they count as spent": self.given_up,
-            "rounds that began before are left alone": self.closed,
-            "enrolled datasets are lost with their secrets; enrol again under another name": self.datasets,
+            "Commits of ours in the log that the ledger lacked, and that count as spent now": self.commits,
+            "Releases of ours in the log that the ledger lacked, and that are spent": self.releases,
+            "Slots without a release that are given up, and that count as spent": self.given_up,
+            "Rounds that had begun before, and that are left alone": self.closed,
+            "Enrolled datasets whose secrets are lost; enrol again under another name": self.datasets,
         }
-        return [f"{count} {words}." for words, count in said.items() if count]
+        return [f"{words}: {count}." for words, count in said.items() if count]
 
 
 class LogComparison:
