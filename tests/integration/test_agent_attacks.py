@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from deploy.bench.faults.fuzz import Fuzzer, Reception
 from intertwine.client.ledger import Ledger
 from intertwine.client.participant import Participant, honest_release
 from intertwine.protocols.checkpoint import Checkpoint, sign_checkpoint
@@ -34,10 +33,13 @@ from intertwine.protocols.signing import SigningKey
 from intertwine.server.launch import launch
 from intertwine.server.rounds import OnReply, RunDriver
 from tests.federation import Member, MemoryFederation
+from tests.fuzzing import Fuzzer, Reception
 from tests.toy import write_points
 
 ENVELOPES = int(os.environ.get("INTERTWINE_FUZZ_ENVELOPES", "4000"))
-SLOW_S = 0.05
+"""How many wrong envelopes agent and coordinator get together."""
+SLOW_S = 0.2
+"""Processor time of one message; usual is a millisecond, and a parser gone astray takes a third of a second."""
 LIMITS = (1 << 20, 1 << 20)
 
 
