@@ -39,7 +39,7 @@ from tests.toy import write_points
 ENVELOPES = int(os.environ.get("INTERTWINE_FUZZ_ENVELOPES", "4000"))
 """How many wrong envelopes agent and coordinator get together."""
 SLOW_S = 0.2
-"""Processor time of one message; usual is a millisecond, and a parser gone astray takes a third of a second."""
+"""Processor time of one message; usual is a millisecond, a parser gone astray takes hundreds."""
 LIMITS = (1 << 20, 1 << 20)
 
 
