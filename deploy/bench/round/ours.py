@@ -52,7 +52,7 @@ def measure(root: Path, participants: int, count: int) -> Ours:
 
 
 def _peaks(federation: LocalFederation) -> tuple[float | None, float | None]:
-    """Of the coordinator and of one agent during a run of two rounds.
+    """Of the coordinator and of one agent during a run of one round.
 
     Not during the timed one: looking takes a good part of a core.
     """
@@ -63,7 +63,7 @@ def _peaks(federation: LocalFederation) -> tuple[float | None, float | None]:
             _guard, process, *_ = tree(federation.daemons.guard_of(name))
             memory.watch(process)
             watched.append(memory)
-        _follow(federation, "warm-up", 2)
+        _follow(federation, "warm-up", 1)
     coordinator, agent = watched
     return coordinator.peak_mb, agent.peak_mb
 

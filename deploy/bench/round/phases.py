@@ -16,11 +16,11 @@ from intertwine.protocols.entries import (
 PHASES = {
     "commit_s": "commit exchange",
     "prove_s": "slowest proof",
-    "release_s": "release exchange",
-    "verify_s": "verification",
+    "release_s": "rest of the release exchange",
+    "verify_s": "verification of the last release",
     "aggregate_s": "aggregation",
 }
-"""What to call each part of a round, in their order."""
+"""What to call each part of a round, in their order. Other releases are verified while more are awaited."""
 
 
 @dataclass(frozen=True)

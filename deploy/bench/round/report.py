@@ -52,7 +52,7 @@ def figures(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """Name and cells of every line of the table."""
     lines = [(name, [figure(key, row[key]) for row in rows]) for key, name in FIGURES.items()]
     for isolation in rows[0]["flower_only_by_isolation"]:
-        cells = [figure("_s", row["flower_only_by_isolation"][isolation]) for row in rows]
+        cells = [figure("_s", row["flower_only_by_isolation"].get(isolation)) for row in rows]
         lines.append((f"stock Flower, isolation {isolation}", cells))
     phases = [
         (f"in a round: {PHASES[key]}", [figure(key, row["phases"][key]) for row in rows]) for key in PHASES
@@ -89,7 +89,7 @@ def picture(row: Mapping[str, Any]) -> Markup:
         (FIGURES["fedavg_seconds_per_round"], {"flower": row["fedavg_seconds_per_round"]}),
     ]
     ticks = axis_ticks(0.0, max(sum(parts.values()) for _, parts in bars))
-    x, bottom = Scale(0.0, ticks[-1], 7, 393), _ROW * len(bars)
+    x, bottom = Scale(0.0, ticks[-1], 7, 380), _ROW * len(bars)
     shapes = [label_at(x(tick), bottom + 16, f"{tick:g} s", "axis", "middle") for tick in ticks[1:]]
     for index, (name, parts) in enumerate(bars):
         shapes.append(label_at(7, _ROW * index + _TOP - 8, name, "name"))
