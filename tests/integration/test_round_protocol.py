@@ -252,7 +252,7 @@ def test_a_run_that_dies_between_release_and_outcome_is_closed_completely(pair: 
 
     plan = pair.plan("toy", "killed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("intertwine.server.rounds.verify_release", kill)
+        patch.setattr("intertwine.server.judging.verify_release", kill)
         with pytest.raises(Killed):
             pair.execute(plan)
     assert len(entries(pair, ReleaseEntry)) == 1
