@@ -23,6 +23,7 @@ _SETTINGS = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "PYTHONUNBUFFERED": "1",
+    "MALLOC_ARENA_MAX": "2",  # glibc would set memory aside for every thread of a server that has many
 }
 
 
