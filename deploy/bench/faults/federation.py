@@ -20,6 +20,7 @@ from intertwine.protocols.errors import FederationError
 from intertwine.protocols.plan import Plan
 from intertwine.server.home import Home
 from intertwine.server.store import Run, Store
+from intertwine.server.up import control_client
 
 ROUNDS = 3
 PLAN = f"rounds = {ROUNDS}\nquorum = 1\ndeadline_s = 120\naverage_last = 1\n"
@@ -51,7 +52,7 @@ class Faults:
 
     def __post_init__(self) -> None:
         home = Home.open(self.federation.coordinator)
-        self._store = Store(home, home.signing_key)
+        self._store, self._control = Store(home, home.signing_key), control_client(home)
         self._plan = self.federation.root / "plan.toml"
         self._plan.write_text(PLAN)
 
@@ -86,9 +87,18 @@ class Faults:
     def _at_work(self) -> str:
         """The run that goes on; a new one if the last has ended."""
         if not self._runs or self._run().ended:
+            self._wait_for_servers()
             self._runs += 1
             self.federation.launch(self._name(), self._plan, wait=False)
         return self._name()
+
+    def _wait_for_servers(self) -> None:
+        """Wait until the SuperLink answers: it may have been the last to be killed."""
+        deadline = time.monotonic() + RECOVERY_S
+        while not self._control.answers():
+            if time.monotonic() > deadline:
+                raise FederationError(f"The SuperLink was not back {RECOVERY_S:g} s after a kill.")
+            time.sleep(_LOOK_S)
 
     def _serve(self, name: str) -> None:
         """Start a control plane or an agent again once all of it has ended, as a service manager does."""
