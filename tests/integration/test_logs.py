@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from intertwine.protocols import logs
 from intertwine.protocols.errors import InputError
+from intertwine.protocols.files import append_private
 from intertwine.protocols.logs import formatter
 from intertwine.server import relay
 from intertwine.server.access import grant
@@ -160,13 +161,10 @@ def test_what_runs_log_is_repeated_by_whole_lines(tmp_path: Path, monkeypatch: p
     assert output.getvalue() == "one\ntwo\nthree\n"
 
 
-def test_a_log_file_is_private_and_gives_way_when_it_is_large(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logs, "_FILE_LIMIT", 3)
+def test_a_log_file_is_private_and_gives_way_when_it_is_large(tmp_path: Path) -> None:
     path = tmp_path / "runs.log"
     for text in ("first", "second"):
-        with logs._private(path) as file:
+        with os.fdopen(append_private(path, limit=3), "a") as file:
             file.write(text)
     assert path.stat().st_mode & 0o777 == 0o600
     assert (path.read_text(), path.with_name("runs.log.1").read_text()) == ("second", "first")

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from intertwine.protocols.errors import BudgetError, InputError
-from intertwine.protocols.files import write_private
+from intertwine.protocols.files import lock, write_private
 from intertwine.protocols.mechanism import Entries, Label
 
 SCHEMA = 2
@@ -123,8 +123,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, begun: bool = False) -> None:
-        lock = hold_ledger(path, fcntl.LOCK_SH)
-        self._unlock = weakref.finalize(self, os.close, lock)
+        self._unlock = weakref.finalize(self, os.close, hold_ledger(path, fcntl.LOCK_SH))
         lost = not path.exists() and not begun
         if not path.exists():
             write_private(path, b"")
@@ -252,15 +251,12 @@ def hold_ledger(path: Path, operation: int) -> int:
 
     InputError if it is locked in the other way.
     """
-    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+        return lock(path.with_suffix(".lock"), operation)
     except BlockingIOError as error:
-        os.close(descriptor)
         raise InputError(
             f"The privacy ledger {path} is in use.", "Stop the agent, and everything else that uses its home."
         ) from error
-    return descriptor
 
 
 def _prepare(connection: Connection, path: Path, lost: bool) -> None:

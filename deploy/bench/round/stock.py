@@ -25,7 +25,7 @@ from intertwine.protocols.errors import FederationError
 from intertwine.protocols.files import write_private
 from intertwine.protocols.flower import Daemon
 from intertwine.server.home import LOOPBACK_ADDRESS, CoordinatorSettings, Home
-from intertwine.server.superlink import SuperLink
+from intertwine.server.up import superlink_of
 
 Isolation: TypeAlias = Literal["subprocess", "process"]
 Strategy: TypeAlias = Literal["messages", "fedavg"]
@@ -47,14 +47,7 @@ class StockFederation:
 
     def __enter__(self) -> "StockFederation":
         home = Home.create(self._root / "coordinator", CoordinatorSettings(superlink_port=free_port()))
-        self._superlink = SuperLink(
-            home.flower,
-            host=LOOPBACK_ADDRESS,
-            port=home.settings.superlink_port,
-            ca=home.authority,
-            certificate=home.certificate,
-            key=home.certificate_key,
-        )
+        self._superlink = superlink_of(home)
         with ExitStack() as stack:
             stack.callback(self._superlink.stop)
             self._superlink.start()

@@ -1,6 +1,7 @@
 """Files that are either wholly there or not there at all, and bounded reads."""
 
 import contextlib
+import fcntl
 import os
 import stat
 import tempfile
@@ -46,6 +47,27 @@ def sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def append_private(path: Path, limit: int) -> int:
+    """A descriptor that appends to a file of ours alone; one of more than `limit` bytes is kept as NAME.1."""
+    if path.exists() and path.stat().st_size > limit:
+        path.replace(path.with_name(f"{path.name}.1"))
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def lock(path: Path, operation: int = fcntl.LOCK_EX) -> int:
+    """A descriptor that holds a lock on a file until it is closed; BlockingIOError if somebody else does.
+
+    operation: LOCK_EX or LOCK_SH of flock(2). The file is made if it is not there.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def make_private_directory(path: Path) -> None:

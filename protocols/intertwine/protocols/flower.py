@@ -13,7 +13,7 @@ from pathlib import Path
 
 from intertwine.protocols import _guard
 from intertwine.protocols.errors import InputError
-from intertwine.protocols.files import make_private_directory
+from intertwine.protocols.files import append_private, make_private_directory
 
 _GRACE_S = 5.0
 _LOG_LIMIT = 16 * 1024 * 1024
@@ -54,7 +54,7 @@ class Daemon:
             return
         self.stop()
         make_private_directory(self._home)
-        log = _open_log(self.log)
+        log = append_private(self.log, _LOG_LIMIT)
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-I", "-S", _guard.__file__, str(_GRACE_S), *self._command],
@@ -108,10 +108,3 @@ def _scripts() -> Path:
             "Flower is not installed.", 'Run: pip install "intertwine[agent]" or "[coordinator]".'
         )
     return folder
-
-
-def _open_log(path: Path) -> int:
-    """A descriptor that appends to a private log; one that grew past its limit is kept as NAME.log.1."""
-    if path.exists() and path.stat().st_size > _LOG_LIMIT:
-        path.replace(path.with_name(f"{path.name}.1"))
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -8,9 +8,10 @@ import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TextIO, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 from intertwine.protocols.errors import InputError
+from intertwine.protocols.files import append_private
 
 LogFormat: TypeAlias = Literal["text", "json"]
 CONTEXT = ("run", "round", "participant", "slot", "task")
@@ -28,19 +29,13 @@ def configure_logging(style: str | None = None, file: Path | None = None) -> Non
     configured already. InputError for another style, or if the package for JSON lines is not installed.
     """
     style = style or os.environ.get(_INHERITED, "text")
-    handler = logging.StreamHandler(_private(file) if file else None)
+    stream = os.fdopen(append_private(file, _FILE_LIMIT), "a") if file else None
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter(style))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for talkative in ("httpx", "flwr"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
     os.environ[_INHERITED] = style
-
-
-def _private(path: Path) -> TextIO:
-    """A file to append to, readable by its owner alone; one that has grown large is kept as NAME.1."""
-    if path.exists() and path.stat().st_size > _FILE_LIMIT:
-        path.replace(path.with_name(f"{path.name}.1"))
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "a")
 
 
 def formatter(style: str) -> logging.Formatter:

@@ -8,7 +8,6 @@ A text file in the format of C2SP tlog-policy:
     quorum NICKNAME|none
 """
 
-import ipaddress
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Self, TypeAlias
 from urllib.parse import urlsplit
 
+from intertwine.protocols.addresses import is_loopback
 from intertwine.protocols.checkpoint import log_verifier
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import read_bounded
@@ -223,15 +223,8 @@ def check_url(url: str) -> None:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         parts, host = urlsplit(""), ""
-    plain = parts.scheme == "http" and _is_loopback(host)
+    plain = parts.scheme == "http" and is_loopback(host)
     if not host or not (parts.scheme == "https" or plain) or parts.query or parts.fragment or parts.username:
         raise InputError(
             f"{url[:80]!r} is not a URL to use.", "Give https://HOST[:PORT][/PATH]; http only for 127.0.0.1."
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

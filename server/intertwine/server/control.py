@@ -4,7 +4,6 @@ Errors are JSON objects {"error", "remedy"}; no stack trace ever leaves. Bodies 
 are parsed.
 """
 
-import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
+from intertwine.protocols.addresses import is_loopback
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
 from intertwine.protocols.entries import Publication
 from intertwine.protocols.errors import FederationError, IntertwineError, StorageError, VerificationError
@@ -77,16 +77,9 @@ def _add_metrics(app: FastAPI, store: Store, reader: Callable[[str], Caller]) ->
     @app.get("/metrics", response_class=Response)
     def show(request: Request) -> Response:
         """Prometheus metrics, for auditors and coordinators, and for whoever asks from this machine."""
-        if not (request.client and _is_loopback(request.client.host)):
+        if not (request.client and is_loopback(request.client.host)):
             reader(request.headers.get("authorization", ""))
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _public_router(home: Home, store: Store) -> APIRouter:

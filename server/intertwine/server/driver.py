@@ -4,7 +4,6 @@ It holds a lock on the run's file for as long as it lives, so that a driver that
 gone at once, and two never drive the same run.
 """
 
-import fcntl
 import logging
 import os
 import time
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from intertwine.protocols.errors import FederationError
-from intertwine.protocols.files import make_private_directory
+from intertwine.protocols.files import lock, make_private_directory
 from intertwine.protocols.logs import configure_logging
 from intertwine.protocols.plan import Plan
 from intertwine.server.cosigning import coordinator_policy
@@ -64,12 +63,11 @@ def driven(home: Home, run: str) -> bool:
 def only_driver(home: Home, run: str) -> Iterator[None]:
     """FederationError if another process drives the run."""
     make_private_directory(home.drivers)
-    descriptor = os.open(home.drivers / f"{run}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise FederationError(f"Another process drives run {run!r}.") from error
+        descriptor = lock(home.drivers / f"{run}.lock")
+    except BlockingIOError as error:
+        raise FederationError(f"Another process drives run {run!r}.") from error
+    try:
         yield
     finally:
         os.close(descriptor)

@@ -37,14 +37,12 @@ from intertwine.protocols.entries import (
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, IntertwineError, StorageError, VerificationError
 from intertwine.protocols.mechanism import ReleaseMechanism
-from intertwine.protocols.merkle import Tree
 from intertwine.protocols.model_file import expected_model
 from intertwine.protocols.plan import MAX_DIMENSION, Plan
 from intertwine.protocols.policy import Policy
 from intertwine.protocols.round import (
     Commit,
     CommitRequest,
-    InclusionProof,
     Refusal,
     Release,
     ReleaseRequest,
@@ -60,7 +58,7 @@ from intertwine.server.datasets import enrolled_chain
 from intertwine.server.judging import Judge
 from intertwine.server.membership import require_active, revoked
 from intertwine.server.run_state import Phase, RoundState, RunState, SlotState
-from intertwine.server.store import Participant, RoundNonce, Run, Store, now
+from intertwine.server.store import LogView, Participant, RoundNonce, Run, Store, now
 from intertwine.zk.round_proof import check_commit
 from intertwine.zk.training_record import model_metadata
 
@@ -220,26 +218,30 @@ class RunDriver:
     def _release(self) -> None:
         current = self._current()
         asked = {name: slot for name, slot in current.committed.items() if slot.pending}
-        tree = self._store.view().tree
-        requests = {name: self._release_request(current, name, slot, tree) for name, slot in asked.items()}
+        view = self._view_of(current)
+        requests = {name: self._release_request(current, name, slot, view) for name, slot in asked.items()}
         self._exchange(requests, self._accept_release)
         for name in asked:
             if self._current().slots[name].pending:
                 self._end(name)
 
-    def _release_request(self, current: RoundState, name: str, slot: SlotState, tree: Tree) -> bytes:
-        """What the first driver asked, and every later one asks again: beacon and checkpoint are logged."""
+    def _view_of(self, current: RoundState) -> LogView:
+        """The log under the checkpoint of a round's beacon, which is logged: every driver asks the same."""
+        if current.beacon is None:
+            raise FederationError(f"Round {current.identity.number} has no beacon yet.")
+        note = current.beacon.checkpoint
+        size = open_checkpoint(note, self._store.origin, self._store.deployment).size
+        return LogView(note, size, self._store.view().tree)
+
+    def _release_request(self, current: RoundState, name: str, slot: SlotState, view: LogView) -> bytes:
         if current.beacon is None or slot.commit is None:
             raise FederationError(f"Nothing can be asked of {name!r} before commit and beacon.")
-        checkpoint = current.beacon.checkpoint
-        size = open_checkpoint(checkpoint, self._store.origin, self._store.deployment).size
-        path = tree.inclusion(slot.position, size)
         request = ReleaseRequest(
             slot=current.slot(name),
             commit_time=slot.commit.time,
-            checkpoint=checkpoint,
+            checkpoint=view.checkpoint,
             nonce=current.beacon.nonce,
-            inclusion=InclusionProof(index=slot.position, path=[node.hex() for node in path]),
+            inclusion=view.inclusion(slot.position),
         )
         return Envelope(Signed[ReleaseRequest].create(request, self._key).encode()).to_bytes()
 

@@ -6,7 +6,6 @@ and take over the coordinator's part in a run. The port is therefore bound to lo
 through `intertwine.server.fleet_proxy`, which passes `/v1/fleet/*` on and nothing else.
 """
 
-import ipaddress
 import os
 import socket
 import ssl
@@ -32,6 +31,7 @@ from flwr.proto.fab_pb2 import Fab
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.error import ApiErrorCode, FlowerError
 
+from intertwine.protocols.addresses import is_loopback
 from intertwine.protocols.errors import FederationError, InputError
 from intertwine.protocols.fab import RUN_KEYS, fab_sha256, manifest_fab
 from intertwine.protocols.files import read_bounded
@@ -221,11 +221,7 @@ class SuperLink(ControlClient):
 
 
 def _require_loopback(host: str) -> None:
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
         raise InputError(
             f"host is {host!r}, which other machines may reach, and the Control API has no login.",
             "Use 127.0.0.1: participants come through the Fleet proxy.",

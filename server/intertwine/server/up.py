@@ -39,7 +39,7 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
     with ExitStack() as stack:
         control = stack.enter_context(listen(settings.bind, settings.control_port, "control_port"))
         fleet = stack.enter_context(listen(settings.bind, settings.fleet_port, "fleet_port"))
-        superlink = _superlink(home)
+        superlink = superlink_of(home)
         stack.callback(superlink.stop)
         superlink.start()
         stack.enter_context(_process_file(home))
@@ -63,7 +63,8 @@ def _admit_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
-def _superlink(home: Home) -> SuperLink:
+def superlink_of(home: Home) -> SuperLink:
+    """The SuperLink of a coordinator, not started yet."""
     return SuperLink(
         home.flower,
         host=LOOPBACK_ADDRESS,

@@ -1,6 +1,5 @@
 """The process that serves: its address, its certificate, and its orderly end."""
 
-import ipaddress
 import signal
 import socket
 import ssl
@@ -18,6 +17,7 @@ from intertwine.client.serving.api_keys import ApiKeys
 from intertwine.client.serving.app import open_slots, web_service
 from intertwine.client.serving.metrics import Metrics
 from intertwine.client.serving.predictors import refreshing
+from intertwine.protocols.addresses import is_loopback
 from intertwine.protocols.errors import InputError
 
 MAX_CONNECTIONS = 512
@@ -38,7 +38,7 @@ class Address:
         """InputError if keys and predictions would cross a network in clear, or the files do not fit."""
         if (self.certificate is None) != (self.key is None):
             raise InputError("A certificate and its key belong together.", "Give --certificate and --key.")
-        if self.certificate is None and not (self.behind_proxy or _is_loopback(self.host)):
+        if self.certificate is None and not (self.behind_proxy or is_loopback(self.host)):
             raise InputError(
                 f"{self.host} is not this machine alone, and there is no certificate.",
                 "Give --certificate and --key, or --behind-proxy if a proxy in front speaks TLS.",
@@ -93,13 +93,6 @@ def web_server(app: ASGIApp, address: Address) -> uvicorn.Server:
             timeout_graceful_shutdown=_GRACE_S,
         )
     )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _listen(address: Address) -> socket.socket:
