@@ -149,7 +149,7 @@ def test_compose_file_keeps_the_schema() -> None:
 
 def test_docker_compose_accepts_the_file() -> None:
     if shutil.which("docker") is None or run("docker", "compose", "version").returncode != 0:
-        pytest.skip("Docker's compose plugin is not installed")
+        pytest.skip("Docker's client with its Compose plugin is not installed")
     everything = ("--profile", "agents", "--profile", "postgresql")
     configured = run("docker", "compose", "--file", COMPOSE, *everything, "config", "--quiet")
     assert configured.returncode == 0, configured.stderr
