@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from intertwine.client.dataset_enrolment import Send, enrol_records
 from intertwine.client.datasets import Datasets, Records
@@ -19,9 +20,11 @@ from intertwine.client.policy import Policy
 from intertwine.models.registry import task as find_task
 from intertwine.models.task import DataBoundTask
 from intertwine.protocols.enrolment import EnrolmentRequest, Invitation
+from intertwine.protocols.entries import Entry, decode_entry
 from intertwine.protocols.errors import InputError, VerificationError
 from intertwine.protocols.keys import sign_new_key
 from intertwine.protocols.plan import Plan
+from intertwine.protocols.policy import Policy as LogPolicy
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.cosigning import coordinator_policy
 from intertwine.server.datasets import enrol_dataset
@@ -32,7 +35,10 @@ from intertwine.server.launch import build_plan, launch
 from intertwine.server.membership import change_key, key_status, revoke
 from intertwine.server.rounds import OnReply, RunDriver
 from intertwine.server.store import Store
+from intertwine.zk.audit import verify_bundle
 from intertwine.zk.dataset import Shape
+
+E = TypeVar("E", bound=Entry)
 
 ANY_PLAN = Policy(min_noise=0.0, max_record_norm=math.inf, max_rounds=1000, max_delta=1.0)
 """Limits that no plan exceeds."""
@@ -189,6 +195,16 @@ class MemoryFederation:
             else:
                 on_reply(node, reply)
         return missing
+
+    def entries(self, kind: type[E]) -> list[E]:
+        """The log's entries of one kind."""
+        decoded = map(decode_entry, self.store.entries())
+        return [entry for entry in decoded if isinstance(entry, kind)]
+
+    def assert_passes(self) -> None:
+        """The log passes an audit as it is now."""
+        verdict = verify_bundle(self.bundle(), LogPolicy.of_key(self.store.deployment))
+        assert verdict.passed, [check for check in verdict.checks if check.status != "pass"]
 
     def bundle(self) -> Path:
         """A fresh bundle of everything so far."""

@@ -10,7 +10,6 @@ import random
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ from intertwine.client.ledger import Ledger
 from intertwine.client.participant import Participant, honest_release
 from intertwine.protocols.checkpoint import Checkpoint, sign_checkpoint
 from intertwine.protocols.encoding import decode
-from intertwine.protocols.entries import CommitEntry, Entry, Outcome, ReleaseEntry, decode_entry
+from intertwine.protocols.entries import CommitEntry, Outcome, ReleaseEntry
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, InputError, IntertwineError
 from intertwine.protocols.merkle import Tree, leaf_hash
@@ -51,10 +50,6 @@ def federation(tmp_path: Path, toy: str) -> MemoryFederation:
     return federation
 
 
-def entries(federation: MemoryFederation, kind: type[Entry]) -> list[Any]:
-    return [entry for entry in map(decode_entry, federation.store.entries()) if isinstance(entry, kind)]
-
-
 def second_agent(federation: MemoryFederation, name: str) -> Participant:
     """Somebody else with the same keys and data, and a ledger of its own."""
     member = federation.members[name]
@@ -82,7 +77,7 @@ def test_two_agents_with_one_key_make_one_commit_and_one_release(federation: Mem
     federation.execute(federation.plan("toy", "one", participants=["alder"], quorum=1))
     assert [kind for kind, _ in answers] == ["commit", "release"]
     assert "log_inclusion" in reason(answers[1][1])
-    assert len(entries(federation, CommitEntry)) == len(entries(federation, ReleaseEntry)) == 1
+    assert len(federation.entries(CommitEntry)) == len(federation.entries(ReleaseEntry)) == 1
 
 
 def test_a_commit_of_a_second_agent_with_the_same_key_is_refused(
@@ -101,7 +96,7 @@ def test_a_commit_of_a_second_agent_with_the_same_key_is_refused(
     federation.exchange = twice  # type: ignore[method-assign]
     federation.execute(federation.plan("toy", "one", participants=["alder"], quorum=1))
     assert "check second_commit failed" in caplog.text
-    assert len(entries(federation, CommitEntry)) == 1
+    assert len(federation.entries(CommitEntry)) == 1
 
 
 def test_a_stolen_node_key_without_the_signing_key_is_of_no_use(federation: MemoryFederation) -> None:
@@ -111,7 +106,7 @@ def test_a_stolen_node_key_without_the_signing_key_is_of_no_use(federation: Memo
     ledger = Ledger(federation.root / "thief.db", begun=True)
     member.participant = Participant(thief, member.tasks, ledger, honest_release)
     federation.execute(federation.plan("toy", "one", quorum=1))
-    verdicts = {entry.slot.participant: entry.verdict for entry in entries(federation, Outcome)}
+    verdicts = {entry.slot.participant: entry.verdict for entry in federation.entries(Outcome)}
     assert verdicts == {"birch": "accepted"}
 
 
@@ -128,7 +123,7 @@ def test_a_reply_of_another_participant_is_not_ones_own(federation: MemoryFedera
 
     federation.tamper = tamper
     federation.execute(federation.plan("toy", "one", quorum=1))
-    released = [entry.release.body.slot.participant for entry in entries(federation, ReleaseEntry)]
+    released = [entry.release.body.slot.participant for entry in federation.entries(ReleaseEntry)]
     assert released == ["alder"]
 
 
@@ -146,7 +141,7 @@ def test_a_commit_of_an_earlier_run_is_not_one_of_this(federation: MemoryFederat
         federation.tamper = tamper
         with pytest.raises(FederationError, match="0 commits"):
             federation.execute(federation.plan("toy", run, quorum=1))
-    assert entries(federation, CommitEntry) == []
+    assert federation.entries(CommitEntry) == []
     assert "commit_slot" in federation.store.run("two").detail
 
 
@@ -158,7 +153,7 @@ def test_no_check_of_the_agent_depends_on_a_clock(federation: MemoryFederation) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("intertwine.server.rounds.now", lambda: 2**40)
         federation.execute(federation.plan("toy", "one", participants=["alder"], quorum=1))
-    (outcome,) = entries(federation, Outcome)
+    (outcome,) = federation.entries(Outcome)
     assert outcome.verdict == "accepted"
 
 
@@ -230,7 +225,7 @@ def test_no_wrong_reply_crashes_or_delays_the_coordinator(federation: MemoryFede
     assert barrage.reception.crashes == []
     assert barrage.reception.slowest_s < SLOW_S
     assert federation.store.run("one").ended
-    assert len(entries(federation, CommitEntry)) == len(entries(federation, Outcome)) == 1
+    assert len(federation.entries(CommitEntry)) == len(federation.entries(Outcome)) == 1
 
 
 @pytest.mark.parametrize(

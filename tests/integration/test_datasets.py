@@ -19,7 +19,7 @@ from intertwine.protocols.aggregation import update_from_bytes
 from intertwine.protocols.cli import main
 from intertwine.protocols.dataset import Dataset
 from intertwine.protocols.encoding import sha256
-from intertwine.protocols.entries import DatasetEntry, Entry, Outcome, ReleaseEntry, decode_entry
+from intertwine.protocols.entries import DatasetEntry, Outcome, ReleaseEntry
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, InputError, VerificationError
 from intertwine.protocols.policy import Policy
@@ -88,13 +88,8 @@ def cedar(federation: MemoryFederation, tmp_path: Path) -> Member:
     return federation.add("cedar", {"toy": write_points(tmp_path / "cedar.csv", 20, 3)})
 
 
-def entries(federation: MemoryFederation, kind: type[Entry]) -> list[Entry]:
-    decoded = [decode_entry(data) for data in federation.store.entries()]
-    return [entry for entry in decoded if isinstance(entry, kind)]
-
-
 def outcomes(federation: MemoryFederation) -> dict[str, tuple[str, str]]:
-    return {entry.slot.participant: (entry.verdict, entry.check) for entry in entries(federation, Outcome)}
+    return {entry.slot.participant: (entry.verdict, entry.check) for entry in federation.entries(Outcome)}
 
 
 def records(count: int, seed: int = 9) -> Records:
@@ -113,7 +108,7 @@ def test_a_statistics_run_releases_the_enrolled_sum_with_its_noise(enrolled: Mem
     enrolled.execute(enrolled.plan("toy", "sums", **STATISTICS))
 
     assert outcomes(enrolled) == {"alder": ("accepted", ""), "birch": ("accepted", "")}
-    for entry in entries(enrolled, ReleaseEntry):
+    for entry in enrolled.entries(ReleaseEntry):
         release = entry.release.body
         update = update_from_bytes(enrolled.store.blob(release.update), 3)
         truth = enrolled.members[release.slot.participant].tasks["toy"].records.features.sum(axis=0)
@@ -133,7 +128,7 @@ def test_glm_steps_train_on_secret_lots_and_are_amplified(enrolled: MemoryFedera
     choices = {"sigma": 400, "rounds": 2, "participants": ["alder"], **glm(lot=1024)}
     enrolled.execute(enrolled.plan("toy", "steps", **choices))
 
-    assert len(entries(enrolled, ReleaseEntry)) == 2
+    assert len(enrolled.entries(ReleaseEntry)) == 2
     assert outcomes(enrolled) == {"alder": ("accepted", "")}
     verdict = verify_bundle(enrolled.bundle(), Policy.of_key(enrolled.store.deployment))
     assert verdict.passed, verdict.checks
@@ -241,7 +236,7 @@ def test_the_commands_enrol_what_is_new_and_list_it(
     listed = run("list")
     assert "replaced" in listed
     assert "in use" in listed
-    assert len(entries(federation, DatasetEntry)) == 3
+    assert len(federation.entries(DatasetEntry)) == 3
 
 
 def test_what_the_control_plane_answers(
@@ -253,7 +248,7 @@ def test_what_the_control_plane_answers(
         return client.post(DATASETS, content=content, headers=headers)
 
     body = Signed[Dataset].decode(envelope.document).body
-    content = entries(federation, DatasetEntry)[0].dataset.body.content
+    content = federation.entries(DatasetEntry)[0].dataset.body.content
     copied = body.model_copy(update={"participant": "dune", "content": content})
     duplicate = Envelope(Signed[Dataset].create(copied, agent.signing_key).encode(), envelope.attachments)
 
@@ -264,7 +259,7 @@ def test_what_the_control_plane_answers(
     assert (stolen.status_code, "signature" in stolen.json()["error"]) == (400, True)
     again = post(duplicate.to_bytes())
     assert (again.status_code, "duplicate_dataset" in again.json()["error"]) == (409, True)
-    assert len(entries(federation, DatasetEntry)) == 1
+    assert len(federation.entries(DatasetEntry)) == 1
 
 
 # Enrolment
@@ -280,7 +275,7 @@ def test_appended_records_extend_the_chain_and_changed_ones_start_another(
 
     whole = records(45)
     assert [add(whole.slice(0, 25)), add(whole.slice(0, 25)), add(whole.slice(0, 40))] == [25, 0, 15]
-    first, second = (entry.dataset for entry in entries(federation, DatasetEntry)[1:])
+    first, second = (entry.dataset for entry in federation.entries(DatasetEntry)[1:])
     assert (second.body.sequence, second.body.previous) == (2, first.digest())
     assert said == []
     federation.execute(federation.plan("toy", "sums", participants=["cedar"], **STATISTICS))
@@ -289,7 +284,7 @@ def test_appended_records_extend_the_chain_and_changed_ones_start_another(
     assert add(other.slice(0, 10)) == 10
     monkeypatch.setattr("intertwine.client.dataset_enrolment.MAX_DATASET_PAGES", 1)
     assert add(other) == 12
-    later = [entry.dataset.body for entry in entries(federation, DatasetEntry)[3:]]
+    later = [entry.dataset.body for entry in federation.entries(DatasetEntry)[3:]]
     assert [(body.sequence, body.previous) for body in later] == [(3, ""), (4, "")]
     assert said == [
         "The file does not start with the 40 enrolled records: a new chain replaces them.",
@@ -338,7 +333,7 @@ def test_an_interrupted_enrolment_goes_on_with_the_same_bytes(
     assert len(sent) == 3
     assert len(set(sent)) == 1
     assert Envelope.from_bytes(sent[0], (1 << 20,) * 4).attachments[1] == kept[0]
-    assert len(entries(federation, DatasetEntry)) == 2
+    assert len(federation.entries(DatasetEntry)) == 2
 
 
 def test_duplicates_are_refused_in_any_order_and_other_records_taken_afterwards(
@@ -356,7 +351,7 @@ def test_duplicates_are_refused_in_any_order_and_other_records_taken_afterwards(
     for _ in range(2):
         with pytest.raises(InputError, match="duplicate_dataset"):
             add(cedar, shuffled)
-    assert len(entries(federation, DatasetEntry)) == 1
+    assert len(federation.entries(DatasetEntry)) == 1
     assert add(birch, shuffled) == len(shuffled)
     assert add(cedar, records(5)) == 5
     assert [row.sequence for row in Datasets(cedar.ledger).all()] == [1]
@@ -367,7 +362,7 @@ def refused(federation: MemoryFederation, sender: str, envelope: Envelope, check
     with pytest.raises(VerificationError) as caught:
         enrol_dataset(federation.store, sender, envelope.to_bytes())
     assert caught.value.check == check
-    assert len(entries(federation, DatasetEntry)) == 1
+    assert len(federation.entries(DatasetEntry)) == 1
     assert set(federation.home.blobs.iterdir()) == blobs
 
 
@@ -411,7 +406,7 @@ def test_points_that_were_used_before(federation: MemoryFederation, envelope: En
         federation.store.claim_points(session, [envelope.attachments[0][:48].hex()])
     with pytest.raises(InputError, match="copied_commitment"):
         federation.sender("alder")(envelope.to_bytes())
-    assert len(entries(federation, DatasetEntry)) == 1
+    assert len(federation.entries(DatasetEntry)) == 1
 
 
 def test_the_ledger_keeps_records_for_a_restart_and_privately(enrolled: MemoryFederation) -> None:
@@ -419,7 +414,7 @@ def test_the_ledger_keeps_records_for_a_restart_and_privately(enrolled: MemoryFe
     datasets = Datasets(Ledger(path))
     opening = opening_of(datasets.chain(datasets.head("toy").digest))
     assert np.array_equal(opening.features, enrolled.members["alder"].tasks["toy"].records.features)
-    (page,) = entries(enrolled, DatasetEntry)[1].dataset.body.pages
+    (page,) = enrolled.entries(DatasetEntry)[1].dataset.body.pages
     assert sha256(b"".join(opening.dataset.pages[0].commitments)) == page.commitments
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from sqlalchemy.orm import Session
@@ -29,7 +28,6 @@ from intertwine.server.supervisor import resume
 from intertwine.server.views import run_views
 from intertwine.zk.audit import verify_bundle
 from tests.federation import MemoryFederation
-from tests.toy import write_points
 
 
 class KilledError(BaseException):
@@ -63,15 +61,6 @@ class FakeControl:
 
     def stop_run(self, _run: int) -> None:
         pass
-
-
-@pytest.fixture
-def pair(tmp_path: Path, toy: str) -> MemoryFederation:
-    """Two honest participants."""
-    federation = MemoryFederation(tmp_path)
-    for seed, name in enumerate(("alder", "birch")):
-        federation.add(name, {toy: write_points(tmp_path / f"{name}.csv", 30, seed=seed)})
-    return federation
 
 
 def entries(federation: MemoryFederation, run: str, kind: type[Entry]) -> list[Entry]:
@@ -188,7 +177,7 @@ def test_a_full_disk_ends_the_driver_and_costs_no_participant_its_slot(
             RunDriver(pair.store, pair.key, plan, pair).execute()
     RunDriver(pair.store, pair.key, plan, pair).execute()
     (model,) = entries(pair, plan.run, ModelEntry)
-    assert model.accepted == ["alder", "birch"]
+    assert model.accepted == ["alder", "birch-co"]
 
 
 def stop_after_a_round(federation: MemoryFederation, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

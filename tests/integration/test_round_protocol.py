@@ -11,13 +11,11 @@ from intertwine.client.participant import ReleaseWork, honest_release
 from intertwine.protocols.accounting import Assurance
 from intertwine.protocols.entries import (
     CommitEntry,
-    Entry,
     Failure,
     ModelEntry,
     Outcome,
     Publication,
     ReleaseEntry,
-    decode_entry,
 )
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, InputError
@@ -52,16 +50,11 @@ def pair(tmp_path: Path, data: Callable[[str], dict[str, Path]]) -> MemoryFedera
     return federation
 
 
-def entries(federation: MemoryFederation, kind: type[Entry]) -> list[Entry]:
-    decoded = [decode_entry(data) for data in federation.store.entries()]
-    return [entry for entry in decoded if isinstance(entry, kind)]
-
-
 def test_an_honest_run_is_published_and_passes_the_audit(pair: MemoryFederation) -> None:
     pair.execute(pair.plan("toy", "two-rounds", rounds=2))
 
-    assert [entry.accepted for entry in entries(pair, ModelEntry)] == [["alder", "birch-co"]] * 2
-    assert len(entries(pair, Publication)) == 1
+    assert [entry.accepted for entry in pair.entries(ModelEntry)] == [["alder", "birch-co"]] * 2
+    assert len(pair.entries(Publication)) == 1
     assert pair.store.run("two-rounds").state == "finished"
     verdict = verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment))
     assert verdict.passed
@@ -79,11 +72,9 @@ def test_a_participant_that_halves_its_noise_is_rejected_and_the_round_goes_on(
     federation.add("cheater", data("cheater"), releaser=halved_noise)
     federation.execute(federation.plan("toy", "one", quorum=1))
 
-    outcomes = {
-        entry.slot.participant: (entry.verdict, entry.check) for entry in entries(federation, Outcome)
-    }
+    outcomes = {entry.slot.participant: (entry.verdict, entry.check) for entry in federation.entries(Outcome)}
     assert outcomes == {"honest": ("accepted", ""), "cheater": ("rejected", "constraint_identity")}
-    (model,) = entries(federation, ModelEntry)
+    (model,) = federation.entries(ModelEntry)
     assert model.accepted == ["honest"]
     verdict = verify_bundle(federation.bundle(), Policy.of_key(federation.store.deployment))
     assert verdict.passed
@@ -103,7 +94,7 @@ def test_a_proof_of_the_wrong_length_is_rejected_by_name(
     federation.add("short", data("short"), releaser=truncated)
     with pytest.raises(FederationError, match="quorum"):
         federation.execute(federation.plan("toy", "one"))
-    (outcome,) = entries(federation, Outcome)
+    (outcome,) = federation.entries(Outcome)
     assert (outcome.verdict, outcome.check) == ("rejected", "proof_length")
 
 
@@ -111,8 +102,8 @@ def test_a_round_below_its_quorum_fails_loudly_and_leaves_the_model(pair: Memory
     pair.tamper = lambda name, kind, reply: None
     with pytest.raises(FederationError, match="quorum is 2"):
         pair.execute(pair.plan("toy", "silent"))
-    assert entries(pair, ModelEntry) == []
-    (failure,) = entries(pair, Failure)
+    assert pair.entries(ModelEntry) == []
+    (failure,) = pair.entries(Failure)
     assert "0 commits" in failure.reason
     assert pair.store.run("silent").state == "failed"
 
@@ -120,7 +111,7 @@ def test_a_round_below_its_quorum_fails_loudly_and_leaves_the_model(pair: Memory
 def test_a_commit_without_a_release_is_an_abort_and_the_others_go_on(pair: MemoryFederation) -> None:
     pair.tamper = lambda name, kind, reply: None if (name, kind) == ("alder", "release") else reply
     pair.execute(pair.plan("toy", "aborted", quorum=1))
-    outcomes = {entry.slot.participant: entry.verdict for entry in entries(pair, Outcome)}
+    outcomes = {entry.slot.participant: entry.verdict for entry in pair.entries(Outcome)}
     assert outcomes == {"alder": "aborted", "birch-co": "accepted"}
     assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed
 
@@ -135,7 +126,7 @@ def test_a_release_for_a_closed_round_is_refused(pair: MemoryFederation) -> None
 
     pair.tamper = replay
     pair.execute(pair.plan("toy", "second", quorum=1))
-    second = [entry for entry in entries(pair, Outcome) if entry.slot.round.run == "second"]
+    second = [entry for entry in pair.entries(Outcome) if entry.slot.round.run == "second"]
     assert {entry.slot.participant: entry.verdict for entry in second} == {
         "alder": "aborted",
         "birch-co": "accepted",
@@ -201,8 +192,8 @@ def test_a_bad_commit_never_reaches_the_log(
     pair.tamper = attack(pair)
     with pytest.raises(FederationError, match="quorum"):
         pair.execute(pair.plan("toy", "attacked"))
-    assert len(entries(pair, CommitEntry)) == accepted
-    assert entries(pair, ReleaseEntry) == []
+    assert len(pair.entries(CommitEntry)) == accepted
+    assert pair.entries(ReleaseEntry) == []
 
 
 def test_launching_checks_the_whole_plan_before_anything_starts(pair: MemoryFederation) -> None:
@@ -233,10 +224,7 @@ def test_a_second_commit_for_a_slot_is_refused(pair: MemoryFederation) -> None:
     pair.exchange = twice  # type: ignore[method-assign]
     pair.execute(pair.plan("toy", "twice"))
     assert (
-        len(entries(pair, CommitEntry))
-        == len(entries(pair, ReleaseEntry))
-        == len(entries(pair, Outcome))
-        == 2
+        len(pair.entries(CommitEntry)) == len(pair.entries(ReleaseEntry)) == len(pair.entries(Outcome)) == 2
     )
     assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed
 
@@ -255,12 +243,12 @@ def test_a_run_that_dies_between_release_and_outcome_is_closed_completely(pair: 
         patch.setattr("intertwine.server.judging.verify_release", kill)
         with pytest.raises(Killed):
             pair.execute(plan)
-    assert len(entries(pair, ReleaseEntry)) == 1
+    assert len(pair.entries(ReleaseEntry)) == 1
     end_run(pair.store, plan, "failed", "its process was killed")
     end_run(pair.store, plan, "stopped", "a second time")
 
-    ends = {entry.slot.participant: entry.verdict for entry in entries(pair, Outcome)}
+    ends = {entry.slot.participant: entry.verdict for entry in pair.entries(Outcome)}
     assert ends == {"alder": "accepted", "birch-co": "aborted"}
-    assert [entry.reason for entry in entries(pair, Failure)] == ["its process was killed"]
+    assert [entry.reason for entry in pair.entries(Failure)] == ["its process was killed"]
     assert pair.store.run("killed").state == "failed"
     assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed
