@@ -215,7 +215,7 @@ def test_a_role_whose_extra_is_not_installed() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert 'pip install "intertwine[coordinator]"' in result.stderr
+    assert 'pip install --constraint deploy/constraints.txt ".[coordinator]"' in result.stderr
     assert "Traceback" not in result.stderr
 
 

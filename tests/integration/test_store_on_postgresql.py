@@ -233,4 +233,4 @@ def test_a_missing_driver(init: Init, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     code, printed = init("--database", "postgresql://keeper@127.0.0.1/x")
     assert code == 2
-    assert 'pip install "intertwine[postgresql]"' in printed
+    assert 'pip install --constraint deploy/constraints.txt ".[postgresql]"' in printed

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from intertwine.models.table import read_rows
-from intertwine.protocols.errors import InputError
+from intertwine.protocols.errors import InputError, missing_package
 
 Values: TypeAlias = NDArray[np.float64]
 
@@ -81,7 +81,7 @@ def sp500() -> Prices:
     try:
         from skfolio.datasets import load_sp500_dataset  # noqa: PLC0415 — an extra, and takes seconds to load
     except ImportError as error:
-        raise InputError("skfolio is not installed.", 'Run pip install "intertwine[finance]".') from error
+        raise missing_package("skfolio is not installed.", "finance") from error
     found = load_sp500_dataset().loc[SP500_FIRST.isoformat() :]
     days = tuple(day.date() for day in found.index)
     return Prices(tuple(found.columns), days, found.to_numpy(dtype=np.float64))

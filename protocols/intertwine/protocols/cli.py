@@ -8,12 +8,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from intertwine.protocols.errors import IntertwineError
+from intertwine.protocols.errors import IntertwineError, missing_package
 
 # Group → (module, name of the typer application, extra that brings it, one line of help).
 _GROUPS = {
     "agent": ("intertwine.client.cli", "agent", "Take part: enrol, run rounds, see the budget, predict."),
-    "audit": ("intertwine.zk.audit.cli", "", "Verify what a federation did, from files alone."),
+    "audit": ("intertwine.zk.audit.cli", "", "Verify what a federation did; watch its log, or witness it."),
     "coordinator": (
         "intertwine.server.cli",
         "coordinator",
@@ -39,10 +39,8 @@ class _Groups(click.Group):
         except ModuleNotFoundError as error:
             if (error.name or "").startswith("intertwine"):
                 raise
-            raise click.ClickException(
-                f"`intertwine {cmd_name}` needs {error.name}, which is not installed. "
-                f'Run: pip install "intertwine[{extra}]"'
-            ) from error
+            problem = f"`intertwine {cmd_name}` needs {error.name}, which is not installed."
+            raise missing_package(problem, extra) from error
         return typer.main.get_command(application)
 
 

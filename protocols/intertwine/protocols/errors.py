@@ -55,3 +55,9 @@ class BudgetError(IntertwineError):
 
 class FederationError(IntertwineError):
     """A run, round or peer failed; the state on disk is as it was before."""
+
+
+def missing_package(problem: str, extra: str) -> InputError:
+    """The error for a package that is not installed. extra: which of intertwine's extras brings it."""
+    command = f'pip install --constraint deploy/constraints.txt ".[{extra}]"'
+    return InputError(problem, f"In a clone of intertwine, run: {command}")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from intertwine.protocols import _guard
-from intertwine.protocols.errors import InputError
+from intertwine.protocols.errors import missing_package
 from intertwine.protocols.files import append_private, make_private_directory
 
 _GRACE_S = 5.0
@@ -104,7 +104,5 @@ def exempt_loopback(environment: dict[str, str] | os._Environ[str]) -> None:
 def _scripts() -> Path:
     folder = Path(sysconfig.get_path("scripts"))
     if not (folder / "flower-superlink").exists():
-        raise InputError(
-            "Flower is not installed.", 'Run: pip install "intertwine[agent]" or "[coordinator]".'
-        )
+        raise missing_package("Flower is not installed.", "service")
     return folder

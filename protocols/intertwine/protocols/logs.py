@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from intertwine.protocols.errors import InputError
+from intertwine.protocols.errors import InputError, missing_package
 from intertwine.protocols.files import append_private
 
 LogFormat: TypeAlias = Literal["text", "json"]
@@ -50,9 +50,7 @@ def _json() -> logging.Formatter:
         from pythonjsonlogger.core import RESERVED_ATTRS  # noqa: PLC0415 - auditors need no such package
         from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise InputError(
-            "JSON logs need the package python-json-logger.", 'Run: pip install "intertwine[service]"'
-        ) from error
+        raise missing_package("JSON logs need the package python-json-logger.", "service") from error
     return JsonFormatter(
         ["levelname", "name", "message"],
         rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},

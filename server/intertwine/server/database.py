@@ -9,7 +9,7 @@ import os
 import sqlite3
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
-from intertwine.protocols.errors import InputError, StorageError
+from intertwine.protocols.errors import InputError, StorageError, missing_package
 from intertwine.server.home import Home
 
 URL_VARIABLE = "INTERTWINE_DATABASE_URL"
@@ -127,9 +127,19 @@ def _sqlite(url: URL, *, writes: bool) -> Engine:
     """BEGIN IMMEDIATE takes the one lock of writers; a deferred transaction reads a snapshot of the WAL."""
     engine = create_engine(url, connect_args={"timeout": _PATIENCE_S}, **_options(writes))
     begin = f"BEGIN {'IMMEDIATE' if writes else 'DEFERRED'}"
+    event.listen(engine, "do_connect", _create_private)
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
+
+
+def _create_private(_dialect: object, _record: object, arguments: list[Any], _options: object) -> None:
+    """Make the file with mode 0600, which SQLite gives its -wal and -shm too; the log's nonces are secret.
+
+    Not opened: closing it would end the locks that this process has on it. What fails, SQLite reports.
+    """
+    with suppress(OSError):
+        os.mknod(arguments[0], 0o600)
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
@@ -152,9 +162,7 @@ def _postgresql(url: URL, *, writes: bool) -> Engine:
             **_options(writes),
         )
     except ImportError as error:
-        raise InputError(
-            "PostgreSQL's driver is not installed.", 'Run: pip install "intertwine[postgresql]"'
-        ) from error
+        raise missing_package("PostgreSQL's driver is not installed.", "postgresql") from error
     event.listen(engine, "connect", _configure_writer if writes else _configure_reader)
     if writes:
         turn = f"SELECT pg_advisory_xact_lock({_TURN})"

@@ -49,7 +49,7 @@ _MARKS = {
 
 @app.callback()
 def audit() -> None:
-    """Verify what a federation did, from files alone."""
+    """Verify what a federation did; watch its log, or witness it."""
 
 
 @app.command()
