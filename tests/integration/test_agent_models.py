@@ -1,14 +1,16 @@
 """The agent towards the control plane: enrolment pins the coordinator, and only a logged model is used."""
 
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from deploy.demo.data.simulate import portfolio
-from intertwine.client import published
+from intertwine.client import cli, published
 from intertwine.client.enrol import enrol
 from intertwine.client.home import Home as AgentHome
 from intertwine.client.predict import predict
@@ -90,6 +92,16 @@ def test_enrolment_makes_a_private_home_and_pins_the_coordinator(
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert stat.S_IMODE(agent.path.stat().st_mode) == 0o700
     assert federation.store.participant("alder").signing_key == agent.signing_key.public
+
+
+def test_enrolling_names_the_steps_that_are_left(
+    tmp_path: Path, data: Path, federation: MemoryFederation, client: httpx.Client
+) -> None:
+    token = invite(federation.home, federation.store, "alder", "security", ["risk"], 60)
+    words = ["enroll", "--coordinator", str(client.base_url), "--token", token, "--data", f"risk={data}"]
+    told = CliRunner().invoke(cli.app, [*words, "--home", str(tmp_path / "agent")]).output
+    steps = re.findall("intertwine agent ((?:[a-z]+ )+)", told)
+    assert steps == ["dataset commit risk ", "run "]
 
 
 def test_a_token_of_another_coordinator_pins_nothing(

@@ -24,6 +24,7 @@ from intertwine.client.serving.cli import api_key
 from intertwine.client.serving.server import Address
 from intertwine.client.serving.server import serve as answer_requests
 from intertwine.models.registry import task as find_task
+from intertwine.models.task import DataBoundTask
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.logs import configure_logging
 
@@ -54,6 +55,9 @@ def enroll(
     console.print(
         f"[bold]{settings.participant}[/] is enrolled as {settings.role} for {', '.join(settings.tasks)}."
     )
+    for name in settings.tasks:
+        if isinstance(find_task(name), DataBoundTask):
+            console.print(f"Enrol its records: intertwine agent dataset commit {name} --home {home}")
     console.print(f"Start it with: intertwine agent run --home {home}")
 
 
