@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DELETE_ON_ERROR:
-.PHONY: demo test check bench-proofs bench-audit bench-tasks bench-round bench-faults vectors setup clean
+.PHONY: demo test fuzz check bench-proofs bench-audit bench-tasks bench-round bench-faults vectors setup clean
 
 demo: $(READY)
 	$(BIN)/python -m deploy.demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+fuzz: $(READY)
+	INTERTWINE_FUZZ_ENVELOPES=100000 $(BIN)/python -m pytest tests/integration/test_agent_attacks.py
 
 check: $(READY)
 	$(BIN)/ruff check .
