@@ -1,15 +1,22 @@
 """The public way to the SuperLink: what passes, what does not, and that nothing can be held up for ever."""
 
+import asyncio
 import re
 import socket
 import ssl
 import time
+from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,9 +24,27 @@ from starlette.routing import Route
 
 from intertwine.server import fleet_proxy, patience
 from intertwine.server.home import CoordinatorSettings, Home
+from intertwine.server.limits import Limits, TokenBuckets
 from intertwine.server.up import https_server, serving
 
 GOOD = "/v1/fleet/pull-messages"
+NODE, STRANGER = (ec.generate_private_key(ec.SECP384R1()) for _ in range(2))
+LARGE = b"x" * (fleet_proxy.SMALL_BODY_BYTES + 1)
+
+
+def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def signed(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
+    """A request's headers as Flower's nodes send them."""
+    time = "2026-01-01T00:00:00+00:00"
+    signature = key.sign(time.encode(), ec.ECDSA(hashes.SHA256()))
+    return {
+        "flwr-public-key": b64encode(pem(key)).decode(),
+        "flwr-signature": b64encode(signature).decode(),
+        "flwr-timestamp": time,
+    }
 
 
 @dataclass
@@ -27,10 +52,18 @@ class Upstream:
     """Stands for the SuperLink: answers everything, and remembers what it was asked."""
 
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
+    open: int = 0
+    most: int = 0
 
     async def answer(self, request: Request) -> Response:
+        self.open += 1
+        self.most = max(self.most, self.open)
         target = request.scope["raw_path"].decode()
-        self.requests.append((request.method, target, dict(request.headers), await request.body()))
+        try:
+            self.requests.append((request.method, target, dict(request.headers), await request.body()))
+            await asyncio.sleep(0.02)
+        finally:
+            self.open -= 1
         headers = {"x-secret": "inside", "flwr-version-incompatibility-message": "old"}
         return Response(b"answer", 201, headers, media_type="application/x-protobuf")
 
@@ -49,17 +82,25 @@ def _upstream(home: Home) -> Iterator[tuple[Upstream, int]]:
         yield upstream, listener.getsockname()[1]
 
 
+@contextmanager
+def proxy_to(port: int, home: Home, limits: Limits | None = None) -> Iterator[int]:
+    """The port of a proxy before that one, which knows one node."""
+    app = fleet_proxy.fleet_proxy(f"https://127.0.0.1:{port}", home.authority, pem(NODE).__eq__, limits)
+    with socket.create_server(("127.0.0.1", 0)) as listener, serving(https_server(home, app), listener):
+        yield listener.getsockname()[1]
+
+
 @pytest.fixture(scope="module")
 def proxy(home: Home, _upstream: tuple[Upstream, int]) -> Iterator[int]:
     """The port of a proxy before the stand-in."""
-    app = fleet_proxy.fleet_proxy(f"https://127.0.0.1:{_upstream[1]}", home.authority)
-    with socket.create_server(("127.0.0.1", 0)) as listener, serving(https_server(home, app), listener):
-        yield listener.getsockname()[1]
+    with proxy_to(_upstream[1], home) as port:
+        yield port
 
 
 @pytest.fixture
 def upstream(_upstream: tuple[Upstream, int]) -> Upstream:
     _upstream[0].requests.clear()
+    _upstream[0].most = 0
     return _upstream[0]
 
 
@@ -90,9 +131,8 @@ def post(target: str, *headers: str, body: str = "") -> bytes:
 def test_a_fleet_request_passes_with_the_headers_that_flower_reads(
     proxy: int, context: ssl.SSLContext, upstream: Upstream
 ) -> None:
-    headers = {
+    headers = signed(NODE) | {
         "content-type": "application/x-protobuf",
-        "flwr-signature": "c2ln",
         "x-forwarded-for": "10.0.0.1",
         "authorization": "Bearer 00",
         "connection": "keep-alive, flwr-signature",
@@ -107,7 +147,7 @@ def test_a_fleet_request_passes_with_the_headers_that_flower_reads(
     assert "x-secret" not in answer.headers
     ((method, target, seen, received),) = upstream.requests
     assert (method, target, received) == ("POST", GOOD, body)
-    assert seen["flwr-signature"] == "c2ln"
+    assert seen["flwr-signature"] == headers["flwr-signature"]
     assert seen["host"] != f"127.0.0.1:{proxy}"
     assert not {"x-forwarded-for", "authorization", "te", "transfer-encoding"} & set(seen)
 
@@ -196,13 +236,58 @@ def test_a_body_that_is_cut_off_never_counts_as_one(
     assert [body for *_, body in upstream.requests] == [b""]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        signed(STRANGER),
+        signed(NODE) | {"flwr-signature": signed(STRANGER)["flwr-signature"]},
+        signed(NODE) | {"flwr-signature": "%"},
+        signed(NODE) | {"flwr-timestamp": "2026-01-01T00:00:01+00:00"},
+        {name: value for name, value in signed(NODE).items() if name != "flwr-timestamp"},
+    ],
+    ids=["none", "stranger", "borrowed key", "not base64", "another time", "no time"],
+)
+def test_a_large_body_of_a_stranger_is_never_read(
+    proxy: int, context: ssl.SSLContext, upstream: Upstream, headers: dict[str, str]
+) -> None:
+    length = f"Content-Length: {fleet_proxy.MAX_BODY_BYTES}"
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    assert status(proxy, context, post("/v1/fleet/push-messages", length, *lines)) == 401
+    assert upstream.requests == []
+
+
+def test_large_bodies_are_passed_on_few_at_once(
+    _upstream: tuple[Upstream, int],
+    upstream: Upstream,
+    home: Home,
+    context: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fleet_proxy, "LARGE_BODIES", 2)
+    with (
+        proxy_to(_upstream[1], home) as port,
+        httpx.Client(base_url=f"https://127.0.0.1:{port}", verify=context, trust_env=False) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        sent = [pool.submit(client.post, GOOD, content=LARGE, headers=signed(NODE)) for _ in range(8)]
+        assert [each.result().status_code for each in sent] == [201] * 8
+    assert upstream.most == 2
+
+
+def test_an_address_that_asks_too_often_is_told_to_wait(
+    _upstream: tuple[Upstream, int], home: Home, context: ssl.SSLContext
+) -> None:
+    with proxy_to(_upstream[1], home, Limits(fleet=TokenBuckets(0.01, 2))) as port:
+        assert [status(port, context, post(GOOD)) for _ in range(3)] == [201, 201, 503]
+
+
 def test_a_superlink_that_is_away_may_be_tried_again(home: Home, context: ssl.SSLContext) -> None:
     """Flower's nodes retry after a 502, as they do when they connect to the SuperLink itself."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         away = probe.getsockname()[1]
-    app = fleet_proxy.fleet_proxy(f"https://127.0.0.1:{away}", home.authority)
-    with socket.create_server(("127.0.0.1", 0)) as listener, serving(https_server(home, app), listener):
-        assert status(listener.getsockname()[1], context, post(GOOD)) == 502
+    with proxy_to(away, home) as port:
+        assert status(port, context, post(GOOD)) == 502
 
 
 def test_who_sends_no_head_or_no_body_does_not_stay(

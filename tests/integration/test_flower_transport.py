@@ -7,22 +7,26 @@ The ServerApp process is Flower's own. A `sitecustomize` on its path puts a driv
 import hashlib
 import io
 import json
+import re
 import secrets
 import socket
+import ssl
 import threading
 import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 
+import httpx
 import pytest
 
 from intertwine.protocols.errors import FederationError, InputError
-from intertwine.protocols.fab import manifest_fab
+from intertwine.protocols.fab import PAYLOAD_LIMIT, manifest_fab
 
 with warnings.catch_warnings():
     # Flower caps typer below 0.21, and that release uses names which click 8.5 deprecates.
@@ -35,7 +39,7 @@ with warnings.catch_warnings():
     from intertwine.client.supernode import SuperNode, create_node_key
     from intertwine.server.fleet_proxy import fleet_proxy
     from intertwine.server.home import CoordinatorSettings, Home
-    from intertwine.server.superlink import ControlClient, SuperLink
+    from intertwine.server.superlink import ControlClient, SuperLink, node_key_pem
     from intertwine.server.up import https_server, serving
 
 NODES = 4
@@ -129,6 +133,7 @@ class Federation:
     superlink: SuperLink
     home: Path
     nodes: dict[int, SuperNode]
+    proxy: str
 
     def launch(self) -> Coordinator:
         with Listener(str(self.home / "driver.socket")) as listener:
@@ -179,7 +184,9 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
     (home / "path" / "sitecustomize.py").write_text(DRIVER)
     coordinator = Home.create(home / "coordinator", CoordinatorSettings(superlink_port=free_port()))
     superlink = link(coordinator, {"PYTHONPATH": str(home / "path")})
-    proxy = https_server(coordinator, fleet_proxy(f"https://{superlink.address}", coordinator.authority))
+    keys: set[bytes] = set()
+    url = f"https://{superlink.address}"
+    proxy = https_server(coordinator, fleet_proxy(url, coordinator.authority, keys.__contains__))
     with ExitStack() as stack:
         stack.callback(superlink.stop)
         superlink.start()
@@ -190,6 +197,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         nodes = {}
         for number in range(NODES):
             public = create_node_key(home / f"node{number}.key")
+            keys.add(node_key_pem(public))
             node_id = superlink.register(public)
             assert superlink.register(public) == node_id
             key = home / f"node{number}.key"
@@ -199,7 +207,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
             stack.callback(thread.join)
             thread.start()
         stack.callback(stop.set)
-        yield Federation(superlink, home, nodes)
+        yield Federation(superlink, home, nodes, address)
 
 
 @pytest.fixture(scope="module")
@@ -211,10 +219,31 @@ def run(federation: Federation) -> Coordinator:
 
 def test_four_nodes_exchange_five_rounds(federation: Federation, run: Coordinator) -> None:
     for number in range(5):
-        size = 1_000_000 if number == 2 else 1000
+        size = PAYLOAD_LIMIT - 32 if number == 2 else 1000  # the replies have 32 bytes more
         requests = {node: secrets.token_bytes(size) for node in federation.nodes}
         replies = run.exchange(requests)
         assert replies == {node: hashlib.sha256(sent).digest() + sent for node, sent in requests.items()}
+
+
+def test_strangers_cannot_fill_the_superlinks_memory(federation: Federation) -> None:
+    process = federation.superlink._daemon._process
+    assert process is not None
+
+    def resident_mib() -> int:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) >> 10
+
+    before, body = resident_mib(), bytes(PAYLOAD_LIMIT)
+    headers = {"content-type": "application/protobuf"}
+    context = ssl.create_default_context(cafile=str(federation.superlink.ca))
+
+    def push(_: int) -> int:
+        url = f"https://{federation.proxy}/v1/fleet/push-messages"
+        return httpx.post(url, content=body, headers=headers, verify=context, trust_env=False).status_code
+
+    with ThreadPoolExecutor(10) as pool:
+        assert set(pool.map(push, range(40))) == {401}
+    assert resident_mib() < before + 20
 
 
 def test_failures_are_typed_and_told_apart(federation: Federation, run: Coordinator) -> None:

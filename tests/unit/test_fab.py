@@ -7,8 +7,12 @@ import zipfile
 
 import pytest
 
+from intertwine.protocols.encoding import MAX_DOCUMENT_BYTES
+from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import VerificationError
-from intertwine.protocols.fab import RUN_KEYS, check_fab, fab_sha256, manifest_fab
+from intertwine.protocols.fab import PAYLOAD_LIMIT, RUN_KEYS, check_fab, fab_sha256, manifest_fab
+from intertwine.protocols.plan import MAX_DIMENSION
+from intertwine.server import rounds
 
 
 def archive() -> zipfile.ZipFile:
@@ -20,6 +24,13 @@ def test_bundle_is_a_manifest_without_code() -> None:
     app = tomllib.loads(archive().read("pyproject.toml").decode())["tool"]["flwr"]["app"]
     assert app["components"]["serverapp"] == "intertwine.server.flower_app:app"
     assert tuple(app["config"]) == RUN_KEYS
+
+
+def test_every_message_that_a_decoder_admits_fits() -> None:
+    request = Envelope(bytes(MAX_DOCUMENT_BYTES), (bytes(8 * MAX_DIMENSION),))
+    release = Envelope(bytes(rounds.MAX_REPLY_BYTES), tuple(bytes(size) for size in rounds._ATTACHMENTS))
+    for message in (request, release):
+        assert len(message.to_bytes()) <= PAYLOAD_LIMIT < 3 << 20
 
 
 def test_content_list_holds_digest_and_size_in_bits() -> None:

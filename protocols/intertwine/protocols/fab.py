@@ -13,12 +13,17 @@ import hashlib
 import io
 import zipfile
 
+from intertwine.protocols.encoding import MAX_DOCUMENT_BYTES
 from intertwine.protocols.errors import VerificationError
+from intertwine.protocols.plan import MAX_DIMENSION
 
 RECORD = "intertwine"
 FIELD = "payload"
-PAYLOAD_LIMIT = 64 * 1024 * 1024
-"""Most bytes of one request or reply."""
+PAYLOAD_LIMIT = MAX_DOCUMENT_BYTES + 8 * MAX_DIMENSION + (1 << 10)
+"""Most bytes of one request or reply, 2 MiB: a document, parameters of 8 bytes each, and the frame of both.
+
+A release has less: a document of 1/8 MiB, an update of 4 bytes a coordinate, and a proof of up to 1 MiB.
+"""
 
 REQUEST_TYPE = "query.request"
 """Flower message type of a request to a participant."""

@@ -3,28 +3,43 @@
 The SuperLink's port also carries its Control and Runtime APIs, which know no callers: whoever reaches those
 can register nodes and start runs. So it listens on loopback, and this proxy on the public address. A path has
 to be one of the Fleet API to the letter, before any decoding, and of the headers only those that Flower reads
-go on. Who sent a request is then for the SuperLink to find out: a node signs each with its key.
+go on. Who sent a request is for the SuperLink to find out, but it reads and parses a body before it looks at
+who signed the request. So large ones, which carry payloads, are let through for enrolled nodes only, and few
+at once.
 """
 
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+from flwr.common.constant import TIMESTAMP_HEADER
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
+from flwr.supercore.primitives.asymmetric import bytes_to_public_key, verify_signature
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from intertwine.protocols.fab import PAYLOAD_LIMIT
+from intertwine.server.limits import LimitError, Limits
+from intertwine.server.membership import active_participants
+from intertwine.server.store import Store
+from intertwine.server.superlink import node_key_pem
 
-MAX_BODY_BYTES = PAYLOAD_LIMIT + (1 << 20)
+MAX_BODY_BYTES = PAYLOAD_LIMIT + (64 << 10)
 """One payload in Flower's wrapping."""
+SMALL_BODY_BYTES = 16 << 10
+"""Most bytes of a body that passes whoever sends it; what nodes ask without a payload has some hundreds."""
+LARGE_BODIES = 12
+"""Larger ones that are passed on at once, 25 MiB in all; others wait for their turn, unread."""
 EXCHANGE_S = 120.0
 """How long a request's body and the SuperLink's answer to it may take together."""
 _CALL = re.compile(rb"/v1/fleet/[a-z]+(-[a-z]+)*")
@@ -33,9 +48,19 @@ _ANSWER_HEADERS = re.compile(r"(content-(type|length|encoding)|flwr-[a-z0-9-]+)"
 _KEPT_S = 2.0
 """How long a connection to the SuperLink is kept for the next request; the SuperLink closes it after 5 s."""
 
+IsNode = Callable[[bytes], bool]
+"""Whether a public key, in PEM, is that of an enrolled participant's node."""
 
-def fleet_proxy(superlink: str, ca: Path) -> Starlette:
+
+def enrolled_node(store: Store, key: bytes) -> bool:
+    """Whether this is the node key, in PEM, of a participant who is not revoked."""
+    return any(node_key_pem(member.node_key.encode()) == key for member in active_participants(store))
+
+
+def fleet_proxy(superlink: str, ca: Path, is_node: IsNode, limits: Limits | None = None) -> Starlette:
     """The application. superlink: "https://host:port", whose certificate is signed by the CA in this file."""
+    limits = limits or Limits()
+    large = asyncio.Semaphore(LARGE_BODIES)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[Mapping[str, httpx.AsyncClient]]:
@@ -48,21 +73,32 @@ def fleet_proxy(superlink: str, ca: Path) -> Starlette:
         ) as client:
             yield {"superlink": client}
 
-    return Starlette(routes=[Mount("/", _answer)], lifespan=lifespan)
+    async def pass_on(request: Request) -> Response:
+        if int(request.headers["content-length"]) <= SMALL_BODY_BYTES:
+            return await _pass_on(request)
+        if not await run_in_threadpool(_is_signed, request.headers, is_node):
+            return _say(401, f"A request of more than {SMALL_BODY_BYTES} bytes takes an enrolled node's key.")
+        async with large:
+            return await _pass_on(request)
 
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            limits.admit_address(request.client.host if request.client else "", request.url.path)
+            async with asyncio.timeout(EXCHANGE_S):
+                response = _refusal(request) or await pass_on(request)
+        except LimitError as error:
+            # Flower's nodes try again after a 503, and give up after a 429.
+            response = _say(503, "There were too many requests.", {"Retry-After": str(error.wait_s)})
+        except (TimeoutError, httpx.TimeoutException):
+            response = _say(504, "The exchange took too long.")
+        except httpx.TransportError:
+            response = _say(502, "The SuperLink does not answer.")
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
 
-async def _answer(scope: Scope, receive: Receive, send: Send) -> None:
-    request = Request(scope, receive)
-    try:
-        async with asyncio.timeout(EXCHANGE_S):
-            response = _refusal(request) or await _pass_on(request)
-    except (TimeoutError, httpx.TimeoutException):
-        response = _say(504, "The exchange took too long.")
-    except httpx.TransportError:
-        response = _say(502, "The SuperLink does not answer.")
-    except ClientDisconnect:
-        return
-    await response(scope, receive, send)
+    return Starlette(routes=[Mount("/", answer)], lifespan=lifespan)
 
 
 def _refusal(request: Request) -> Response | None:
@@ -77,6 +113,17 @@ def _refusal(request: Request) -> Response | None:
     if int(length) > MAX_BODY_BYTES:
         return _say(413, f"The request is larger than {MAX_BODY_BYTES} bytes.")
     return None
+
+
+def _is_signed(headers: Mapping[str, str], is_node: IsNode) -> bool:
+    """Whether an enrolled node's key signed the headers; when, and for which node, the SuperLink looks at."""
+    try:
+        key = b64decode(headers[FLEET_HTTP_PUBLIC_KEY_HEADER], validate=True)
+        signature = b64decode(headers[FLEET_HTTP_SIGNATURE_HEADER], validate=True)
+        time = headers[TIMESTAMP_HEADER].encode("ascii")
+    except (KeyError, ValueError):
+        return False
+    return is_node(key) and verify_signature(bytes_to_public_key(key), time, signature)
 
 
 async def _pass_on(request: Request) -> Response:

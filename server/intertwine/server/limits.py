@@ -1,4 +1,4 @@
-"""How often the control plane may be asked: token buckets by client address and by caller."""
+"""How often the public servers may be asked: token buckets by client address and by caller."""
 
 import ipaddress
 import math
@@ -46,12 +46,13 @@ class TokenBuckets:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is admitted: for each address on the log, on enrolment and on all else, and for each caller.
+    """What is admitted: for each address on the log, the fleet, enrolment and all else, and for each caller.
 
     Participants may share an address, so addresses are given more than callers; a watcher reads a long log
-    and its files one by one.
+    and its files one by one. A node makes some ten requests a second during a round.
     """
 
+    fleet: TokenBuckets = field(default_factory=lambda: TokenBuckets(500, 5000))
     log: TokenBuckets = field(default_factory=lambda: TokenBuckets(300, 3000))
     enrolments: TokenBuckets = field(default_factory=lambda: TokenBuckets(0.2, 40))
     others: TokenBuckets = field(default_factory=lambda: TokenBuckets(30, 300))
@@ -59,11 +60,9 @@ class Limits:
 
     def admit_address(self, address: str, path: str) -> None:
         """LimitError if this address has asked for such paths too often."""
-        if path.startswith("/v1/log/"):
-            buckets = self.log
-        else:
-            buckets = self.enrolments if path.startswith("/v1/enrolments") else self.others
-        buckets.take(_network(address))
+        kinds = {"log": self.log, "fleet": self.fleet, "enrolments": self.enrolments}
+        kind = path.removeprefix("/v1/").partition("/")[0]
+        kinds.get(kind, self.others).take(_network(address))
 
 
 def _network(address: str) -> str:

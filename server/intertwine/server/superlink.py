@@ -40,6 +40,7 @@ from intertwine.server.run_processes import RunProcesses
 
 _CERTIFICATE_LIMIT = 1 << 20
 _READY_POLL_S = 0.1
+_START = "Start it with: intertwine coordinator up"
 
 
 class ControlClient:
@@ -62,9 +63,14 @@ class ControlClient:
             return False
         return health.is_success
 
+    def require_answer(self) -> None:
+        """FederationError unless the SuperLink is there."""
+        if not self.answers():
+            raise FederationError(f"The SuperLink at {self.address} does not answer.", _START)
+
     def register(self, public_key: bytes) -> int:
         """Admit the node with this OpenSSH ECDSA P-384 public key; its node id, the same one each time."""
-        pem = _public_key_pem(public_key)
+        pem = node_key_pem(public_key)
         with self._client() as client:
             try:
                 return int(client.RegisterNode(RegisterNodeRequest(public_key=pem)).node_id)
@@ -139,7 +145,7 @@ class ControlClient:
         except httpx.TransportError as error:
             raise FederationError(
                 f"The SuperLink at {self.address} does not answer: {error}.",
-                "Start it with: intertwine coordinator up",
+                _START,
             ) from error
 
 
@@ -228,7 +234,8 @@ def _require_loopback(host: str) -> None:
         )
 
 
-def _public_key_pem(public_key: bytes) -> bytes:
+def node_key_pem(public_key: bytes) -> bytes:
+    """A node's OpenSSH public key in PEM, as Flower has it; InputError unless it is of ECDSA P-384."""
     try:
         key = load_ssh_public_key(public_key)
     except (ValueError, UnsupportedAlgorithm):

@@ -21,7 +21,7 @@ from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import read_bounded, write_atomic
 from intertwine.server.control import control_plane
 from intertwine.server.cosigning import Cosigning, coordinator_policy
-from intertwine.server.fleet_proxy import fleet_proxy
+from intertwine.server.fleet_proxy import enrolled_node, fleet_proxy
 from intertwine.server.home import LOOPBACK_ADDRESS, Home
 from intertwine.server.patience import MAX_CONNECTIONS, ImpatientProtocol
 from intertwine.server.relay import Relay
@@ -48,8 +48,9 @@ def up(home: Home, on_ready: Callable[[], None]) -> None:
             stack.enter_context(Cosigning(store, policy))
         stack.enter_context(Relay(home.runs_log))
         stack.enter_context(Supervisor(home, store, superlink))
-        proxy = https_server(home, fleet_proxy(f"https://{superlink.address}", home.authority))
-        stack.enter_context(serving(proxy, fleet))
+        is_node = partial(enrolled_node, store)
+        proxy = fleet_proxy(f"https://{superlink.address}", home.authority, is_node)
+        stack.enter_context(serving(https_server(home, proxy), fleet))
         on_ready()
         app = control_plane(home, store, superlink.register, partial(forget_driver, superlink))
         https_server(home, app).run(sockets=[control])
