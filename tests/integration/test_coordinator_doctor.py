@@ -1,7 +1,6 @@
 """The coordinator's home and servers: renewal of the certificate, what the doctor finds, and a real `up`."""
 
 import json
-import os
 import signal
 import socket
 import ssl
@@ -21,9 +20,11 @@ from intertwine.protocols.doctor import Finding, examine, healthy
 from intertwine.protocols.entries import Revocation
 from intertwine.protocols.errors import InputError
 from intertwine.server import certificates
+from intertwine.server.database import URL_VARIABLE
 from intertwine.server.doctor import diagnose, reachable
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.store import Store
+from intertwine.server.up import down, running
 
 ROOT = Path(__file__).parents[2]
 
@@ -158,6 +159,18 @@ def damaged_database(home: Home) -> None:
     home.database.write_bytes(b"no database" * 1000)
 
 
+def lost_blobs(home: Home) -> None:
+    home.blobs.rmdir()
+
+
+def open_home(home: Home) -> None:
+    home.path.chmod(0o755)
+
+
+def short_key(home: Home) -> None:
+    home.signing_key_file.write_bytes(b"short")
+
+
 def entry_of_tomorrow(home: Home) -> None:
     later = int(time.time()) + 86_400
     Store(home, home.signing_key).record(Revocation(time=later, participant="alder", reason="left"))
@@ -177,6 +190,9 @@ def bad_policy(home: Home) -> None:
         (other_host, "names"),
         (lost_database, "database"),
         (damaged_database, "database"),
+        (lost_blobs, "blobs"),
+        (open_home, "home"),
+        (short_key, "signing.key"),
         (entry_of_tomorrow, "clock"),
         (bad_policy, "witnesses"),
     ],
@@ -186,6 +202,37 @@ def test_what_is_wrong_is_found_with_a_remedy(home: Home, harm: Callable[[Home],
     found = failures(home)
     assert name in found
     assert found[name].remedy
+
+
+def test_a_database_that_is_elsewhere_is_not_made_here(home: Home) -> None:
+    """Its URL is missing from the environment: neither the doctor nor a command may begin another one."""
+    home.database.unlink()
+    home.log_begun.write_text("db.example.org:5432/intertwine")
+    for _ in range(2):
+        finding = failures(home)["database"]
+        assert "was begun in db.example.org" in finding.text
+        assert URL_VARIABLE in finding.remedy
+        with pytest.raises(InputError, match=r"was begun in db\.example\.org"):
+            Store(home, home.signing_key)
+        assert not home.database.exists()
+
+
+def test_remedies_are_a_coordinators(home: Home) -> None:
+    short_key(home)
+    assert "enrol" not in failures(home)["signing.key"].remedy
+
+
+def test_a_process_file_that_was_left_behind_names_nobody(home: Home) -> None:
+    """Its number may be another program's by now."""
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        home.process_file.write_text(str(stranger.pid))
+        assert running(home) is None
+        assert "up" in {finding.name for finding in diagnose(home) if finding.level == "warn"}
+        with pytest.raises(InputError, match="not running"):
+            down(home)
+        assert not home.process_file.exists()
+        assert stranger.poll() is None
+        stranger.kill()
 
 
 def test_a_port_that_another_program_uses(home: Home) -> None:
@@ -269,8 +316,14 @@ def test_a_coordinator_that_runs(home: Home, up: tuple[subprocess.Popen[str], Pa
         assert client.get(f"https://127.0.0.1:{settings.control_port}/metrics").status_code == 200
 
     process, log = up
-    os.kill(process.pid, signal.SIGTERM)
+    assert running(home) == process.pid
+    second = intertwine("up", "--home", str(home.path))
+    assert second.returncode == 2
+    assert "is running already" in second.stderr.replace("\n", " ")
+    assert running(home) == process.pid
+    assert intertwine("stop", "--home", str(home.path)).returncode == 0
     assert process.wait(30) == 0
+    assert not home.process_file.exists()
     for line in log.read_text().splitlines():
         assert line.startswith("{"), line
         assert {"level", "logger", "message", "time"} <= set(json.loads(line))

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from intertwine.protocols.errors import IntertwineError
 from intertwine.protocols.files import read_bounded
+from intertwine.protocols.signing import SigningKey
 
 Level: TypeAlias = Literal["ok", "warn", "fail"]
 LOW_DISK_BYTES = 5 << 30
@@ -125,6 +126,11 @@ def private_files(files: Iterable[Path]) -> Iterator[Finding]:
             yield Finding(path.name, "fail", f"Others may read it (mode {mode:04o}).", remedy)
         else:
             yield Finding(path.name, "ok", f"mode {mode:04o}")
+
+
+def signing_key(path: Path) -> Iterator[Finding]:
+    """Which key a file made by `SigningKey.write` holds."""
+    yield Finding(path.name, "ok", f"public key {SigningKey.read(path).public}")
 
 
 def certificate(path: Path, remedy: str) -> Iterator[Finding]:

@@ -29,7 +29,9 @@ class SigningKey:
         """Read a key file made by `write`; InputError if it is missing or not 32 bytes."""
         data = read_bounded(path, 32)
         if len(data) != 32:
-            raise InputError(f"{path} is not a signing key.", "Restore it from a backup or enrol again.")
+            raise InputError(
+                f"{path} is not a signing key.", "Restore it from a backup: no other key will do."
+            )
         return cls(Ed25519PrivateKey.from_private_bytes(data))
 
     def write(self, path: Path) -> None:

@@ -1,8 +1,7 @@
 """What `intertwine coordinator doctor` examines: everything that `up` needs, whether it runs or not."""
 
-import contextlib
 import ipaddress
-import os
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -18,11 +17,10 @@ from intertwine.protocols.entries import decode_entry
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import read_bounded
 from intertwine.server.cosigning import coordinator_policy
-from intertwine.server.database import Database, database_url
 from intertwine.server.home import LOOPBACK_ADDRESS, Home
 from intertwine.server.schema import is_current
-from intertwine.server.store import Store
-from intertwine.server.up import listen
+from intertwine.server.store import Store, open_database
+from intertwine.server.up import listen, running
 
 PACKAGES = ("flwr", "fastapi", "uvicorn", "httpx", "sqlalchemy", "alembic", "onnx", "cryptography")
 _TIMEOUT_S = 5.0
@@ -37,6 +35,7 @@ def diagnose(home: Home) -> list[Finding]:
         [
             ("versions", lambda: doctor.versions(PACKAGES)),
             ("secrets", lambda: doctor.private_files(secrets)),
+            ("signing.key", lambda: doctor.signing_key(home.signing_key_file)),
             (
                 "ca.crt",
                 lambda: doctor.certificate(home.authority, "Make a new deployment: agents pin this CA."),
@@ -44,6 +43,7 @@ def diagnose(home: Home) -> list[Finding]:
             ("tls.crt", lambda: doctor.certificate(home.certificate, f"{_INIT}, and restart `up`.")),
             ("tls.crt", lambda: _names(home)),
             ("disk", lambda: doctor.disk(home.path)),
+            ("home", lambda: _folders(home)),
             ("database", lambda: _database(home)),
             ("witnesses", lambda: _witnesses(home)),
             ("servers", lambda: _servers(home)),
@@ -70,13 +70,21 @@ def _names(home: Home) -> Iterator[Finding]:
         yield Finding("names", "fail", f"The certificate is for {names}, not for {host}.", f"{_INIT}")
 
 
+def _folders(home: Home) -> Iterator[Finding]:
+    """Whether the published files have their folder, and nobody else can see what is in the home."""
+    if not home.blobs.is_dir():
+        yield Finding("blobs", "fail", "The folder blobs/ is missing.", "Restore it from a backup.")
+    if home.path.stat().st_mode & 0o007:
+        remedy = f"Run: chmod 700 {home.path}"
+        yield Finding("home", "fail", "Others may see what is in it.", remedy)
+
+
 def _database(home: Home) -> Iterator[Finding]:
     """Whether it answers and has this release's schema, and the clock against what it holds."""
-    url = database_url(home)
-    if url.drivername == "sqlite" and not home.database.exists():
-        yield Finding("database", "fail", f"{home.database} is missing.", "Restore it from a backup.")
+    database = open_database(home)
+    if not home.log_begun.exists():
+        yield Finding("database", "fail", "It holds no log yet.", _INIT)
         return
-    database = Database(url)
     with database.reading() as session:
         current = is_current(session.connection())
     if not current:
@@ -108,21 +116,15 @@ def _servers(home: Home) -> Iterator[Finding]:
         ("Fleet proxy", settings.bind, settings.fleet_port, "/", 404),
         ("SuperLink", LOOPBACK_ADDRESS, settings.superlink_port, "/health", 200),
     )
-    if _runs(home):
+    if running(home) is not None:
         yield Finding("up", "ok", "It runs.")
         for name, address, port, path, expected in servers:
             yield _answers(home, name, f"{reachable(address)}:{port}", path, expected)
+        yield _public_name(home)
     else:
         yield Finding("up", "warn", "It does not run.", "Start it: intertwine coordinator up")
         for name, address, port, *_ in servers:
             yield _free(name, address, port)
-
-
-def _runs(home: Home) -> bool:
-    with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
-        os.kill(int(home.process_file.read_text()), 0)
-        return True
-    return False
 
 
 def _free(name: str, address: str, port: int) -> Finding:
@@ -146,6 +148,17 @@ def _answers(home: Home, name: str, address: str, path: str, expected: int) -> F
             name, "fail", problem, "Another program may use the port: restart `up`, and see its log."
         )
     return Finding(name, "ok", f"{address} answers.")
+
+
+def _public_name(home: Home) -> Finding:
+    """Whether participants would find us; from in here it may fail although it works from outside."""
+    host, port = home.settings.host, home.settings.control_port
+    try:
+        socket.create_connection((host, port), _TIMEOUT_S).close()
+    except OSError as error:
+        remedy = "Check the name's DNS record, and that the ports are open: participants connect to it."
+        return Finding("public name", "warn", f"{host}:{port} does not answer here: {error}.", remedy)
+    return Finding("public name", "ok", f"{host}:{port} answers.")
 
 
 def reachable(bind: str) -> str:

@@ -10,6 +10,7 @@ blobs/             updates, proofs, parameters, ONNX files by digest
 flower/            state of Flower's SuperLink
 runs.log           what the processes that drive runs log; `up` repeats it
 drivers/           empty files that the processes that drive runs hold locks on
+up.pid             the number of a running `up`, which holds a lock on it
 witnesses.policy   who must co-sign the log's checkpoints; written by hand, if at all
 """
 
@@ -111,6 +112,7 @@ class Home:
 
         other_hosts: what the certificate is for besides settings.host; None for those that it has.
         """
+        InputError if a key is lost that the log was begun with: a new one would be no remedy.
         home = cls(path)
         make_private_directory(path)
         make_private_directory(home.blobs)
@@ -236,5 +238,5 @@ class Home:
 
     @property
     def process_file(self) -> Path:
-        """The process id of a running `up`."""
+        """The process id of a running `up`, which holds a lock on it; see `up.running`."""
         return self.path / "up.pid"

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import JSON, BigInteger, LargeBinary, MetaData, func, select
+from sqlalchemy import JSON, BigInteger, LargeBinary, MetaData, func, inspect, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, validates
 
 from intertwine.protocols.bundle import MAX_BLOB_BYTES
@@ -232,14 +232,13 @@ class Store:
         self._created = LogCreated(log_key=key.public)
         self._tree = Tree()
         self._growing = threading.Lock()
-        self._database = Database(database_url(home))
+        self._database = open_database(home)
         self._open(home)
 
     def _open(self, home: Home) -> None:
         """Bring the schema up to date, begin a new log, and see that the log is this coordinator's.
 
-        InputError for a newer schema, for another coordinator's log, and for a database without a log if the
-        home's was begun before: two logs under one key are what witnesses refuse.
+        InputError for a newer schema, and for another coordinator's log.
         """
         with self.reading() as session:
             current = is_current(session.connection())
@@ -247,7 +246,7 @@ class Store:
             with self.transaction() as session:
                 upgrade(session.connection())
                 if _length(session) == 0:
-                    self._begin_log(session, home)
+                    self.append(session, Act(time=now(), act=self._created))
         first = [decode_entry(data) for data in self.entries(0, 1)]
         if not any(isinstance(entry, Act) and entry.act == self._created for entry in first):
             raise InputError(
@@ -256,16 +255,6 @@ class Store:
             )
         if not home.log_begun.exists():
             write_atomic(home.log_begun, self._database.where.encode())
-
-    def _begin_log(self, session: Session, home: Home) -> None:
-        """The log's first entry; InputError if this home's log has one elsewhere."""
-        if home.log_begun.exists():
-            place = read_bounded(home.log_begun, _MAX_PLACE_BYTES).decode(errors="replace")
-            raise InputError(
-                f"This coordinator's log was begun in {place}, and {self._database.where} has none of it.",
-                f"Set {URL_VARIABLE} or database_url as it was, or restore the database from a backup.",
-            )
-        self.append(session, Act(time=now(), act=self._created))
 
     @property
     def deployment(self) -> str:
@@ -433,3 +422,26 @@ def _length(session: Session) -> int:
     """How many entries the log has: positions have no gaps."""
     last = session.scalar(select(func.max(LogRow.position)))
     return 0 if last is None else last + 1
+def open_database(home: Home) -> Database:
+    """The home's database; nothing is created in it yet, nor its schema changed.
+
+    InputError if it has no log and the home's was begun before: two logs under one key are what witnesses
+    refuse.
+    """
+    url = database_url(home)
+    database = Database(url)
+    absent = url.drivername == "sqlite" and not home.database.exists()
+    if home.log_begun.exists() and (absent or not _has_log(database)):
+        place = read_bounded(home.log_begun, _MAX_PLACE_BYTES).decode(errors="replace")
+        raise InputError(
+            f"This coordinator's log was begun in {place}, and {database.where} has none of it.",
+            f"Set {URL_VARIABLE} or database_url as it was, or restore the database from a backup.",
+        )
+    return database
+
+
+def _has_log(database: Database) -> bool:
+    with database.reading() as session:
+        return inspect(session.connection()).has_table(LogRow.__tablename__) and _length(session) > 0
+
+

@@ -3,6 +3,7 @@
 They are started and ended together. The SuperLink listens on loopback; the two others on the public address.
 """
 
+import fcntl
 import os
 import resource
 import signal
@@ -18,7 +19,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from intertwine.protocols.errors import InputError
-from intertwine.protocols.files import read_bounded, write_atomic
+from intertwine.protocols.files import lock, read_bounded
 from intertwine.server.control import control_plane
 from intertwine.server.cosigning import Cosigning, coordinator_policy
 from intertwine.server.fleet_proxy import enrolled_node, fleet_proxy
@@ -31,18 +32,21 @@ from intertwine.server.supervisor import Supervisor, forget_driver
 
 
 def up(home: Home, on_ready: Callable[[], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM; InputError if a port is taken, and then nothing stays started."""
+    """Serve until Ctrl-C or SIGTERM.
+
+    InputError if it runs already or a port is taken, and then nothing stays started.
+    """
     # The web server hands a signal on once it has ended; this way everything else ends in order too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     _admit_many_connections()
     settings, policy = home.settings, coordinator_policy(home)
     with ExitStack() as stack:
+        stack.enter_context(_process_file(home))
         control = stack.enter_context(listen(settings.bind, settings.control_port, "control_port"))
         fleet = stack.enter_context(listen(settings.bind, settings.fleet_port, "fleet_port"))
         superlink = superlink_of(home)
         stack.callback(superlink.stop)
         superlink.start()
-        stack.enter_context(_process_file(home))
         store = Store(home, home.signing_key)
         if policy:
             stack.enter_context(Cosigning(store, policy))
@@ -78,25 +82,44 @@ def superlink_of(home: Home) -> SuperLink:
 
 @contextmanager
 def _process_file(home: Home) -> Iterator[None]:
-    """For whoever wants this process to end."""
-    write_atomic(home.process_file, str(os.getpid()).encode())
+    """For whoever wants this process to end. It is locked: a file that is left behind names nobody."""
     try:
+        descriptor = lock(home.process_file)
+    except BlockingIOError as error:
+        raise InputError(
+            f"The coordinator of {home.path} is running already.",
+            f"Stop it first: intertwine coordinator stop --home {home.path}",
+        ) from error
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
         yield
     finally:
         home.process_file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def running(home: Home) -> int | None:
+    """The process of the home's `up`; None if none runs. InputError if it has only just begun."""
+    if not home.process_file.exists():
+        return None
+    try:
+        os.close(lock(home.process_file, fcntl.LOCK_SH))
+    except BlockingIOError:
+        process = read_bounded(home.process_file, 20)
+        if not process:
+            raise InputError("The coordinator is just starting.", "Try again in a moment.") from None
+        return int(process)
+    return None
 
 
 def down(home: Home) -> None:
     """Ask a running `up` to end; InputError if none runs."""
-    remedy = "Nothing needs to be stopped."
-    if not home.process_file.is_file():
-        raise InputError("The coordinator is not running.", remedy)
-    process = int(read_bounded(home.process_file, 20))
-    try:
-        os.kill(process, signal.SIGTERM)
-    except ProcessLookupError as error:
+    process = running(home)
+    if process is None:
         home.process_file.unlink(missing_ok=True)
-        raise InputError("The coordinator is not running.", remedy) from error
+        raise InputError("The coordinator is not running.", "Nothing needs to be stopped.")
+    os.kill(process, signal.SIGTERM)
 
 
 def control_client(home: Home) -> ControlClient:
