@@ -7,17 +7,19 @@ work. What a service manager would do is done here: a control plane or an agent 
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from deploy.bench.faults.victims import VICTIMS, Victim, kill
 from deploy.bench.local_federation import COORDINATOR, TASK, LocalFederation
 from intertwine.client.home import Home as AgentHome
-from intertwine.client.ledger import Ledger
-from intertwine.protocols.entries import Outcome, Publication, ReleaseEntry
+from intertwine.client.ledger import Ledger, SlotRow
+from intertwine.protocols.entries import Entry, Outcome, Publication, ReleaseEntry
+from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError
 from intertwine.protocols.plan import Plan
+from intertwine.protocols.round import Release, Signed
 from intertwine.server.home import Home
 from intertwine.server.store import Run, Store
 from intertwine.server.up import control_client
@@ -141,8 +143,8 @@ class Faults:
 def findings(federation: LocalFederation) -> dict[str, int]:
     """What the log and the ledgers say afterwards: everything but `runs_completed` must be 0.
 
-    budget_mismatches: releases in the log that their participant's ledger does not know, or knows twice, and
-    releases in a ledger that the log neither has nor has given up for lost.
+    budget_mismatches: slots whose release in the log is not, byte for byte, the one in their participant's
+    ledger, and released slots of a ledger whose release the log neither has nor has given up for lost.
     """
     home = Home.open(federation.coordinator)
     store = Store(home, home.signing_key)
@@ -156,16 +158,20 @@ def findings(federation: LocalFederation) -> dict[str, int]:
         "runs_failed": len(runs) - len(completed),
         "lost_rounds": sum(Plan.decode(run.plan).rounds - run.finished_rounds for run in runs),
         "double_published": sum(count - 1 for count in published.values()),
-        "budget_mismatches": sum(
-            _mismatches(store, federation.agent(name), name) for name in federation.names
-        ),
+        "budget_mismatches": sum(_mismatches(store, federation, name) for name in federation.names),
     }
 
 
-def _mismatches(store: Store, agent: Path, name: str) -> int:
+def _mismatches(store: Store, federation: LocalFederation, name: str) -> int:
     entries = [entry for run in store.runs() for _, entry in store.run_entries(run.name)]
+    with closing(Ledger(AgentHome(federation.agent(name)).ledger)) as ledger:
+        return len(mismatches(name, entries, ledger.released(TASK)))
+
+
+def mismatches(name: str, entries: Sequence[Entry], released: Sequence[SlotRow]) -> set[str]:
+    """The slots of a participant of which the log and its ledger do not say the same."""
     logged = Counter(
-        entry.release.body.slot.identifier().hex()
+        (entry.release.body.slot.identifier().hex(), entry.release.digest())
         for entry in entries
         if isinstance(entry, ReleaseEntry) and entry.release.body.slot.participant == name
     )
@@ -174,7 +180,14 @@ def _mismatches(store: Store, agent: Path, name: str) -> int:
         for entry in entries
         if isinstance(entry, Outcome) and entry.verdict == "aborted"
     }
-    known = Counter(row.slot for row in Ledger(AgentHome(agent).ledger).released(TASK))
-    unknown = logged - known
-    unaccounted = [slot for slot in (known - logged) if slot not in lost]
-    return unknown.total() + len(unaccounted)
+    known = Counter((row.slot, _digest(row)) for row in released)
+    unknown = {slot for slot, _ in logged - known}
+    return unknown | {slot for slot, _ in known - logged if slot not in lost}
+
+
+def _digest(row: SlotRow) -> str:
+    """Of the signed release: what was sent, or what the log had if the ledger learned of it there."""
+    if row.origin == "log":
+        return Signed[Release].decode(row.release).digest()
+    envelope = Envelope.from_bytes(row.release, (len(row.release),) * 2)
+    return Signed[Release].decode(envelope.document).digest()
