@@ -1,6 +1,8 @@
 """Copies of the ledger that come back: whatever was spent since they were made is found in the log."""
 
+import json
 import logging
+import os
 import shutil
 import stat
 import threading
@@ -11,12 +13,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from intertwine.client import cli
 from intertwine.client.backup import back_up, restore
 from intertwine.client.budget import spent
 from intertwine.client.comparison import Comparison, LogComparison, compare, log_client
+from intertwine.client.doctor import diagnose
 from intertwine.client.enrol import enrol
 from intertwine.client.home import Home
 from intertwine.client.ledger import Ledger, LogRow
@@ -24,6 +28,7 @@ from intertwine.client.participant import Participant, honest_release
 from intertwine.client.run import run_agent
 from intertwine.protocols.envelope import Envelope
 from intertwine.protocols.errors import FederationError, InputError, VerificationError
+from intertwine.protocols.files import lock
 from intertwine.protocols.round import Refusal, Signed
 from intertwine.protocols.settings import write_settings
 from intertwine.server.enrolment import invite
@@ -123,6 +128,7 @@ def by_hand(scene: Scene, home: Home) -> None:
 
 def not_at_all(_scene: Scene, home: Home) -> None:
     lose(home)
+    Ledger(home.ledger, anew=True).close()  # as `agent run` does
 
 
 @pytest.mark.parametrize("come_back", [by_command, by_hand, not_at_all])
@@ -194,6 +200,82 @@ def test_at_its_start_the_agent_says_its_limits_and_compares_its_ledger(
     assert "the ledger was compared with" in caplog.text
 
 
+def command(home: Home, *words: str) -> Result:
+    return CliRunner().invoke(cli.app, [*words, "--home", str(home.path)])
+
+
+def words_of(result: Result) -> str:
+    return " ".join(result.output.split())
+
+
+@pytest.mark.parametrize("words", [["budget"], ["budget", "--json"], ["backup", "copy"], ["dataset", "list"]])
+def test_a_ledger_that_is_gone_is_said_to_be_gone_and_no_empty_one_is_made(
+    home: Home, words: list[str]
+) -> None:
+    lose(home)
+    before = sorted(home.path.iterdir())
+    error = command(home, *words).exception
+    assert isinstance(error, InputError)
+    assert "missing" in error.problem
+    assert "agent restore" in error.remedy
+    assert "agent run" in error.remedy
+    home.ledger.touch()
+    assert "empty" in str(command(home, *words).exception)
+    home.ledger.unlink()
+    assert sorted(home.path.iterdir()) == before
+
+
+def test_an_empty_file_is_no_obstacle_to_a_copy(scene: Scene, home: Home) -> None:
+    lose(home)
+    home.ledger.touch()
+    restore(home, scene.after)
+    assert epsilon(home)[0] > 0
+
+
+def test_a_ledger_made_anew_says_what_it_may_lack_until_it_is_compared(scene: Scene, home: Home) -> None:
+    not_at_all(scene, home)
+    shown = words_of(command(home, "budget"))
+    assert "more may be spent" in shown
+    assert "nothing is spent" not in shown
+    assert json.loads(command(home, "budget", "--json").stdout)["restored"]
+    with pytest.raises(InputError, match="not compared"):
+        back_up(home, home.path / "copy")
+    (ledger,) = [finding for finding in diagnose(home) if finding.name == "ledger"]
+    assert (ledger.level, "more may be spent" in ledger.text) == ("warn", True)
+    compared(home)
+    assert "more may be spent" not in words_of(command(home, "budget"))
+    back_up(home, home.path / "copy")
+
+
+def test_the_budget_names_every_run_and_open_slot_whatever_the_settings_say(home: Home) -> None:
+    settings = home.settings
+    write_settings(home.settings_file, settings.model_copy(update={"tasks": {}}))
+    shown = command(home, "budget").stdout
+    assert "epsilon of a line, not limited: settings.toml lacks the task" in shown
+    rows = [line.replace("│", " ").split() for line in shown.splitlines() if line.startswith("│")]
+    _, cost = epsilon(home)
+    figures = ["proven-participant", "attested-record"]
+    assert [row[:4] for row in rows if row[0] == "one"] == [["one", level, "1", "0"] for level in figures]
+    assert ["two", "0", "1", "0.00"] in rows
+    assert ["all", "runs", "attested-record", "1", "1", f"{cost:.2f}", "1e-05"] in rows
+    (both,) = [row for row in rows if row[:4] == ["with", "open", "slots", "attested-record"]]
+    assert float(both[-2]) > cost
+    document = json.loads(command(home, "budget", "--json").stdout)
+    assert [release["run"] for release in document["releases"]] == ["one"]
+    assert document["open"] == [{"run": "two", "task": "toy", "round": 1}]
+    assert not document["restored"]
+
+
+def test_a_home_has_one_agent(home: Home) -> None:
+    lose(home)
+    before = sorted(home.path.rglob("*"))
+    held = lock(home.run_lock)
+    with pytest.raises(InputError, match="runs already"):
+        run_agent(home, threading.Event())
+    os.close(held)
+    assert sorted(home.path.rglob("*")) == sorted([*before, home.run_lock])
+
+
 # Copies
 
 
@@ -246,10 +328,10 @@ def nonsense(_data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (cut_off, "cut off"),
+        (cut_off, r"agent/copy is no whole copy of a ledger: .* cut off\. Take another copy"),
         (altered, "is damaged"),
         (of_somebody_else, "of the ledger of 'alder'"),
-        (nonsense, "frame's mark"),
+        (nonsense, "is no whole copy of a ledger"),
     ],
 )
 def test_what_is_no_whole_copy_of_ours_changes_nothing(

@@ -335,7 +335,8 @@ def test_an_open_slot_of_another_run_counts_against_the_limit(tmp_path: Path, po
     coordinator = _coordinator(tmp_path, points_file, max_epsilon=4.5)
     commit = coordinator.committed()  # the first of two rounds, which together cost 4.26
     coordinator.plan = coordinator.federation.plan("toy", "two", rounds=2)
-    assert "limit of 4.5" in coordinator.reason(coordinator.commit_request())
+    reason = coordinator.reason(coordinator.commit_request())
+    assert "(open slots that count: 1), above this participant's limit of 4.5. Raise its max_epsilon" in reason
     coordinator.member.participant.handle(coordinator.release_request(commit))
     assert len(coordinator.member.ledger.released("toy")) == 1
 

@@ -24,13 +24,13 @@ def version(path: Path, new: int | None = None) -> int:
 
 
 def test_a_ledger_says_which_tables_it_has(path: Path) -> None:
-    Ledger(path)
+    Ledger(path, begun=True)
     assert version(path) == SCHEMA
     assert Ledger(path).find("0" * 64) is None
 
 
 def test_a_newer_ledger_is_refused_and_left_alone(path: Path) -> None:
-    Ledger(path)
+    Ledger(path, begun=True)
     version(path, SCHEMA + 1)
     before = path.read_bytes()
     with pytest.raises(InputError, match="newer release"):
@@ -39,7 +39,7 @@ def test_a_newer_ledger_is_refused_and_left_alone(path: Path) -> None:
 
 
 def test_a_ledger_of_schema_1_is_brought_up_to_date(path: Path) -> None:
-    Ledger(path).close()
+    Ledger(path, begun=True).close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("ALTER TABLE slots DROP COLUMN origin")
         connection.execute("DROP TABLE log")
@@ -62,5 +62,8 @@ def test_a_ledger_that_is_gone_is_not_one_that_was_begun(path: Path) -> None:
     with closing(Ledger(path, begun=True)) as ledger:
         assert not ledger.compared().restored
     path.unlink()
-    with closing(Ledger(path)) as ledger:
+    with pytest.raises(InputError, match="is missing"):
+        Ledger(path)
+    path.touch()  # as a crash leaves it that comes before the tables are made
+    with closing(Ledger(path, anew=True)) as ledger:
         assert ledger.compared().restored

@@ -15,7 +15,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from intertwine.client.home import Home
-from intertwine.client.ledger import Ledger, LogRow, give_up_open_slots, hold_ledger
+from intertwine.client.ledger import (
+    NOT_COMPARED,
+    Ledger,
+    LogRow,
+    give_up_open_slots,
+    hold_ledger,
+    is_there,
+)
 from intertwine.protocols.document import Document, Hex32, Name, Timestamp
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.envelope import Envelope
@@ -40,22 +47,26 @@ class LedgerBackup(Document):
 def back_up(home: Home, path: Path) -> LedgerBackup:
     """Write a copy of the ledger as it is now (mode 0600), while the agent runs or not.
 
-    A file that is there is replaced. InputError if the ledger is damaged or the file cannot be written.
+    A file that is there is replaced. InputError if the ledger is missing, damaged or not compared with the
+    log since it was restored, or if the file cannot be written.
     """
-    if not home.ledger.is_file():
-        raise InputError(f"{home.ledger} is missing.", "Restore it: intertwine agent restore FILE")
-    ledger, settings = Ledger(home.ledger), home.settings
-    log_size = ledger.compared().size
-    with closing(sqlite3.connect(home.ledger)) as source, closing(sqlite3.connect(":memory:")) as copy:
+    settings = home.settings
+    with (
+        closing(Ledger(home.ledger)) as ledger,
+        closing(sqlite3.connect(home.ledger)) as source,
+        closing(sqlite3.connect(":memory:")) as copy,
+    ):
+        compared = ledger.compared()
+        if compared.restored:
+            raise InputError(*NOT_COMPARED)
         source.backup(copy)
         check_integrity(copy, home.ledger)
         data = copy.serialize()
-    ledger.close()
     document = LedgerBackup(
         deployment=settings.deployment,
         participant=settings.participant,
         time=int(time.time()),
-        log_size=log_size,
+        log_size=compared.size,
         sha256=sha256(data),
     )
     write_private(path, Envelope(document.encode(), (data,)).to_bytes())
@@ -73,7 +84,7 @@ def restore(home: Home, path: Path) -> tuple[LedgerBackup, int]:
     try:
         write_private(fresh, data)
         restored = Ledger(fresh)
-        if home.ledger.is_file():
+        if is_there(home.ledger):
             _require_nothing_new(home.ledger, restored)
         with restored.transaction() as session:
             session.get_one(LogRow, 1).restored = True
@@ -100,11 +111,14 @@ def check_integrity(connection: sqlite3.Connection, path: Path) -> None:
 
 def _read(home: Home, path: Path) -> tuple[LedgerBackup, bytes]:
     """The parts of a copy, if it is whole and of this participant."""
-    envelope = Envelope.from_bytes(
-        read_bounded(path, MAX_LEDGER_BYTES + _OVERHEAD_BYTES), (MAX_LEDGER_BYTES,)
-    )
-    document, (data,) = LedgerBackup.decode(envelope.document), envelope.expect(1)
-    settings = home.settings
+    settings, content = home.settings, read_bounded(path, MAX_LEDGER_BYTES + _OVERHEAD_BYTES)
+    try:
+        envelope = Envelope.from_bytes(content, (MAX_LEDGER_BYTES,))
+        document, (data,) = LedgerBackup.decode(envelope.document), envelope.expect(1)
+    except InputError as error:
+        raise InputError(
+            f"{path} is no whole copy of a ledger: {error.problem}", "Take another copy."
+        ) from error
     if (document.deployment, document.participant) != (settings.deployment, settings.participant):
         raise InputError(f"{path} is a copy of the ledger of {document.participant!r}.", "Take your own.")
     if sha256(data) != document.sha256:

@@ -1,5 +1,6 @@
 """What the agent's releases have cost so far, and whether a plan stays within its limit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -23,13 +24,13 @@ class Spent:
 
 def spent(ledger: Ledger, task: str) -> list[Spent]:
     """The task's cost at every level that can be stated for all its releases together."""
-    plans = [Plan.decode(row.plan) for row in ledger.released(task)]
-    return [Spent(task, level, len(plans), cost) for level, cost in _costs(plans).items()]
+    rows = ledger.released(task)
+    return [Spent(task, level, len(rows), figure) for level, figure in cost(rows).items()]
 
 
-def release_costs(row: SlotRow) -> dict[Assurance, Guarantee]:
-    """What one release costs by itself."""
-    return _costs([Plan.decode(row.plan)])
+def cost(rows: Sequence[SlotRow]) -> dict[Assurance, Guarantee]:
+    """What one release in each of these slots adds up to, at every level that can be stated for them all."""
+    return _costs([Plan.decode(row.plan) for row in rows])
 
 
 def check_budget(ledger: Ledger, plan: Plan, number: int, max_epsilon: float) -> None:
@@ -38,13 +39,17 @@ def check_budget(ledger: Ledger, plan: Plan, number: int, max_epsilon: float) ->
     The limit is for one record, at whatever level of assurance. Open slots count: their releases may still
     be asked for.
     """
-    plans = [Plan.decode(row.plan) for row in ledger.slots(plan.task)]
+    slots = ledger.slots(plan.task)
+    plans = [Plan.decode(row.plan) for row in slots]
     costs = _costs([*plans, *[plan] * (plan.rounds - number + 1)])
     (total,) = (cost.epsilon for level, cost in costs.items() if level is not Assurance.PROVEN_PARTICIPANT)
     if total > max_epsilon:
+        waiting = sum(not row.release for row in slots)
+        counted = f" (open slots that count: {waiting})" if waiting else ""
         raise BudgetError(
-            f"the rest of run {plan.run!r} would bring task {plan.task!r} to epsilon {total:.2f}, "
-            f"above this participant's limit of {max_epsilon:g}."
+            f"the rest of run {plan.run!r} would bring task {plan.task!r} to epsilon {total:.2f}{counted}, "
+            f"above this participant's limit of {max_epsilon:g}.",
+            "Raise its max_epsilon in settings.toml, or let the run go on without it.",
         )
 
 

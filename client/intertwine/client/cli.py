@@ -4,20 +4,18 @@ import json
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from intertwine.client.budget import Spent, release_costs, spent
+from intertwine.client.budget_cli import budget
 from intertwine.client.care_cli import backup, doctor, restore
 from intertwine.client.data_cli import data
 from intertwine.client.dataset_cli import dataset
 from intertwine.client.enrol import enrol
 from intertwine.client.home import Home
 from intertwine.client.keys import ask_coordinator, rotate_key
-from intertwine.client.ledger import Ledger, SlotRow
 from intertwine.client.predict import predict as make_prediction
 from intertwine.client.run import run_agent
 from intertwine.client.serving.cli import api_key
@@ -32,6 +30,7 @@ app = typer.Typer(help="Take part: enrol, run rounds, see the budget, predict.",
 app.add_typer(data, name="data")
 app.add_typer(dataset, name="dataset")
 app.add_typer(api_key, name="api-key")
+app.command("budget")(budget)
 app.command("backup")(backup)
 app.command("restore")(restore)
 app.command("doctor")(doctor)
@@ -51,10 +50,13 @@ def enroll(
     home: HomeOption = _DEFAULT_HOME,
 ) -> None:
     """Register this machine with a coordinator that invited it."""
-    settings = enrol(Home(home), coordinator, token, _data_files(data))
+    files = _data_files(data)
+    settings = enrol(Home(home), coordinator, token, files)
     console.print(
         f"[bold]{settings.participant}[/] is enrolled as {settings.role} for {', '.join(settings.tasks)}."
     )
+    if left_out := sorted(files.keys() - settings.tasks.keys()):
+        console.print(f"Left out, for the invitation does not allow it: {', '.join(left_out)}.")
     for name in settings.tasks:
         if isinstance(find_task(name), DataBoundTask):
             console.print(f"Enrol its records: intertwine agent dataset commit {name} --home {home}")
@@ -105,30 +107,6 @@ def change_key(
 
 
 @app.command()
-def budget(home: HomeOption = _DEFAULT_HOME, as_json: JsonOption = False) -> None:
-    """Show what every task has cost so far, and what that figure rests on."""
-    opened = Home.open(home)
-    ledger = Ledger(opened.ledger)
-    if as_json:
-        releases = [row for name in opened.settings.tasks for row in ledger.released(name)]
-        typer.echo(json.dumps({"releases": [_release(row) for row in releases]}))
-        return
-    table = Table("task", "protects", "assurance", "releases", "epsilon", "delta", "limit")
-    for name, chosen in opened.settings.tasks.items():
-        for cost in spent(ledger, name):
-            table.add_row(*_budget_row(name, cost, chosen.max_epsilon))
-    if not table.row_count:
-        console.print("Nothing has been released yet; nothing is spent.")
-        return
-    console.print(table)
-    console.print(
-        "Adjacency: zero-out. [bold]proven[/] figures rest on proofs that anyone can check, "
-        "[bold]attested[/] ones on this agent's own clipping of each record. "
-        "The limit applies to what one record has spent."
-    )
-
-
-@app.command()
 def predict(
     task: Annotated[str, typer.Argument(help="The task whose model to use.")],
     home: HomeOption = _DEFAULT_HOME,
@@ -171,26 +149,3 @@ def _data_files(values: list[str]) -> dict[str, Path]:
             raise InputError(f"--data {value!r} is not of the form TASK=FILE.", "Example: forecast=units.csv")
         files[name] = Path(path)
     return files
-
-
-def _release(row: SlotRow) -> dict[str, Any]:
-    return {
-        "run": row.run,
-        "task": row.task,
-        "round": row.number,
-        "prove_s": row.prove_s,
-        "epsilon": {level.value: cost.epsilon for level, cost in release_costs(row).items()},
-    }
-
-
-def _budget_row(name: str, cost: Spent, limit: float) -> tuple[str, ...]:
-    by_record = cost.assurance.value.endswith("record")
-    return (
-        name,
-        find_task(name).record if by_record else "this participant as a whole",
-        cost.assurance.value,
-        str(cost.releases),
-        f"{cost.guarantee.epsilon:.2f}",
-        f"{cost.guarantee.delta:g}",
-        f"{limit:g}" if by_record else "",
-    )

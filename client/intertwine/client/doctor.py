@@ -16,7 +16,7 @@ from intertwine.client.backup import check_integrity
 from intertwine.client.budget import spent
 from intertwine.client.control import pinned
 from intertwine.client.home import Home
-from intertwine.client.ledger import SCHEMA, Ledger
+from intertwine.client.ledger import NOT_COMPARED, SCHEMA, Ledger
 from intertwine.client.records import FEW, read_records
 from intertwine.models.registry import task as find_task
 from intertwine.protocols import doctor
@@ -76,11 +76,15 @@ def _ledger(home: Home) -> Iterator[Finding]:
     with closing(sqlite3.connect(f"{home.ledger.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         check_integrity(connection, home.ledger)
         ((schema,),) = connection.execute("PRAGMA user_version").fetchall()
-    if schema < SCHEMA:
+    if 0 < schema < SCHEMA:
         yield Finding("ledger", "warn", "It is of an older release.", "`agent run` brings it up to date.")
         return
     ledger = Ledger(home.ledger)
-    yield Finding("ledger", "ok", f"whole, and compared with {ledger.compared().size} entries of the log")
+    compared = ledger.compared()
+    if compared.restored:
+        yield Finding("ledger", "warn", *NOT_COMPARED)
+    else:
+        yield Finding("ledger", "ok", f"whole, and compared with {compared.size} entries of the log")
     for name, chosen in home.settings.tasks.items():
         yield _budget(ledger, name, chosen.max_epsilon)
     ledger.close()

@@ -7,6 +7,7 @@ access.token    secret towards the control plane (0600)
 ca.crt          the coordinator's CA, pinned at enrolment
 ledger.db       every slot we took part in, what it cost, and every record that we enrolled (0600)
 ledger.lock     an empty file; who uses or replaces the ledger holds its lock
+run.lock        an empty file; the agent that runs here holds its lock
 models/         published models that we downloaded and checked, with their signed records
 api-keys.toml   who may ask us for predictions: digests of their keys (0600)
 """
@@ -136,6 +137,11 @@ class Home:
     def ledger(self) -> Path:
         """The SQLite database."""
         return self.path / "ledger.db"
+
+    @property
+    def run_lock(self) -> Path:
+        """An empty file; the agent that runs holds its lock."""
+        return self.path / "run.lock"
 
     @property
     def models(self) -> Path:

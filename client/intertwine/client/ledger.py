@@ -26,6 +26,12 @@ SCHEMA = 2
 Origin: TypeAlias = Literal["own", "log", "closed"]
 """Where a slot is known from: our own commit; the log, or a copy of the ledger, so that its secrets are gone
 and its cost counts; or the log as one that we must not commit to any more, which costs nothing."""
+NOT_COMPARED = (
+    "The ledger was restored or made anew, and is not compared with the coordinator's log since: more may be "
+    "spent than it says.",
+    "Start the agent: `intertwine agent run` adds what the ledger lacks before it commits to anything.",
+)
+"""What is wrong with a ledger whose `LogRow.restored` is set, and what to do about it."""
 MAX_PROOFS = 3
 """Distinct proofs for one commit: each opens its columns once more, and their blinding is finite."""
 
@@ -118,20 +124,27 @@ class DatasetPageRow(_Base):
 class Ledger:
     """The ledger of one agent. InputError if a newer release has written it: what it says may be misread.
 
-    It is made if it is not there; unless it is `begun` now, with nothing done before, it counts as one that
-    has forgotten everything. Nobody can replace the file while this object lives.
+    InputError, too, if it is not there, unless it is `begun`, with nothing done before, or made `anew`: then
+    it counts as one that has forgotten everything. Nobody can replace the file while this object lives.
     """
 
-    def __init__(self, path: Path, begun: bool = False) -> None:
+    def __init__(self, path: Path, *, begun: bool = False, anew: bool = False) -> None:
+        there = is_there(path)
+        if not (there or begun or anew):
+            raise InputError(
+                f"The privacy ledger {path} is {'empty' if path.exists() else 'missing'}: "
+                "what is spent is not known.",
+                "Restore a copy: intertwine agent restore FILE. Without one, `intertwine agent run` makes a "
+                "new ledger, and counts what the coordinator's log holds of yours as spent.",
+            )
         self._unlock = weakref.finalize(self, os.close, hold_ledger(path, fcntl.LOCK_SH))
-        lost = not path.exists() and not begun
-        if not path.exists():
+        if not there:
             write_private(path, b"")
         self._engine = create_engine(f"sqlite:///{path}")
         event.listen(self._engine, "connect", _configure)
         try:
             with self._engine.begin() as connection:
-                _prepare(connection, path, lost)
+                _prepare(connection, path, lost=not (there or begun))
         except DatabaseError as error:
             raise InputError(
                 f"The privacy ledger {path} cannot be opened: {error.orig}.",
@@ -198,6 +211,12 @@ class Ledger:
             rows = select(SlotRow.plan).where(SlotRow.run == run, SlotRow.origin != "closed")
             return session.scalars(rows.order_by(SlotRow.number)).first()
 
+    def tasks(self) -> list[str]:
+        """Every task that has a slot which counts, whatever the settings say of it now."""
+        with self.transaction() as session:
+            names = select(SlotRow.task).where(SlotRow.origin != "closed").distinct()
+            return list(session.scalars(names.order_by(SlotRow.task)))
+
     def slots(self, task: str) -> list[SlotRow]:
         """Every slot of a task that counts: released ones are spent, open ones may still be asked for."""
         with self.transaction() as session:
@@ -231,6 +250,11 @@ class Ledger:
         return (
             {f"commit {row.slot}" for row in rows} | released | {f"dataset {digest}" for digest in documents}
         )
+
+
+def is_there(path: Path) -> bool:
+    """Whether a ledger was made here, so that its file is not empty."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def give_up_open_slots(session: Session) -> int:

@@ -53,4 +53,7 @@ class Policy:
 
 
 def _refused(finding: str, name: str, limit: float) -> BudgetError:
-    return BudgetError(f"the plan's {finding} this participant's {name} of {limit:g}.")
+    return BudgetError(
+        f"the plan's {finding} this participant's {name} of {limit:g}.",
+        f"Change its {name} in settings.toml, or let the run go on without it.",
+    )

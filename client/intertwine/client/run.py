@@ -1,6 +1,7 @@
 """The agent as a process: a SuperNode, a resident executor, and the participant behind them."""
 
 import logging
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import astuple
@@ -19,15 +20,33 @@ from intertwine.client.supernode import SuperNode
 from intertwine.models.registry import task as find_task
 from intertwine.models.task import DataBoundTask
 from intertwine.protocols.errors import InputError, IntertwineError
+from intertwine.protocols.files import lock
 
 _log = logging.getLogger(__name__)
 
 
 def run_agent(home: Home, stop: threading.Event, releaser: Releaser = honest_release) -> None:
-    """Serve rounds until `stop` is set. InputError, before anything connects, if data or settings are bad."""
+    """Serve rounds until `stop` is set.
+
+    InputError, before anything connects, if data or settings are bad; before anything is written, if another
+    agent runs in this home.
+    """
+    try:
+        held = lock(home.run_lock)
+    except BlockingIOError as error:
+        raise InputError(
+            "This home's agent runs already.", "Stop that one first, or choose another --home."
+        ) from error
+    try:
+        _serve(home, stop, releaser)
+    finally:
+        os.close(held)
+
+
+def _serve(home: Home, stop: threading.Event, releaser: Releaser) -> None:
     torch.set_num_threads(1)  # the models are tiny: threads would wait for each other
     settings = home.settings
-    tasks, ledger = load_tasks(settings), Ledger(home.ledger)
+    tasks, ledger = load_tasks(settings), Ledger(home.ledger, anew=True)
     comparison = LogComparison(ledger, home.identity, log_client(home))
     participant = Participant(home.identity, tasks, ledger, releaser, comparison.ensure)
     _warn_of_missing_records(tasks, Datasets(ledger))
