@@ -19,6 +19,7 @@ import yaml
 
 from intertwine.client import cli as agent
 from intertwine.server import cli as coordinator
+from intertwine.server.database import postgresql_url
 from intertwine.server.home import CoordinatorSettings
 
 ROOT = Path(__file__).parents[2]
@@ -28,9 +29,14 @@ COMPOSE = DEPLOY / "compose.yaml"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 DOCKERFILES = sorted((DEPLOY / "containers").glob("*.Dockerfile"))
 PROGRAM = "/opt/intertwine/bin/intertwine"
+PASSWORD = {"postgresql": {"existingSecret": "federation-postgresql"}}
+OWN_DATABASE = {
+    "postgresql": {"enabled": False},
+    "database": {"existingSecret": "federation-database", "peers": [{"ipBlock": {"cidr": "192.0.2.9/32"}}]},
+}
 VALUES = {
+    **PASSWORD,
     "hosts": ["federation.example", "federation.example.org"],
-    "database": {"existingSecret": "federation-database"},
     "image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": ["registry"]},
     "nodeSelector": {"disktype": "ssd"},
     "tolerations": [{"key": "federation", "operator": "Exists"}],
@@ -40,15 +46,21 @@ VALUES = {
     "networkPolicy": {"from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]},
     "service": {"loadBalancerSourceRanges": ["192.0.2.0/24"], "annotations": {"example.org/a": "b"}},
 }
+CHOICES = {
+    "postgresql": PASSWORD,
+    "own": OWN_DATABASE,
+    "sqlite": {"postgresql": {"enabled": False}},
+    "everything": VALUES,
+}
 # Helm is a Go library, which takes over a process's signals: it gets one of its own.
 HELM = """
 import json, sys
 from helm_python import HelmError, chart
-path, values = sys.argv[1], json.loads(sys.argv[2])
+path, values, name = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
 with chart.Chart.load(path) as opened:
     try:
         opened.validate_schema(values)
-        rendered, refused = opened.render(values, name="fed", namespace="intertwine"), ""
+        rendered, refused = opened.render(values, name=name, namespace="intertwine"), ""
     except HelmError as error:
         rendered, refused = {}, str(error)
 print(json.dumps({"lint": chart.lint(path, values, strict=True), "files": rendered, "refused": refused}))
@@ -230,29 +242,35 @@ def test_an_agent_enrols_once(name: str, tmp_path: Path) -> None:
 # Helm
 
 
-def helm(values: Json) -> Json:
-    answered = run(sys.executable, "-c", HELM, CHART, json.dumps(values))
+def helm(values: Json, release: str = "fed") -> Json:
+    answered = run(sys.executable, "-c", HELM, CHART, json.dumps(values), release)
     assert answered.returncode == 0, answered.stderr
     return typing.cast(Json, json.loads(answered.stdout))
 
 
-def manifests(values: Json) -> Iterator[Json]:
-    for name, text in helm(values)["files"].items():
+def manifests(values: Json, release: str = "fed") -> Iterator[Json]:
+    for name, text in helm(values, release)["files"].items():
         if name.endswith(".yaml"):
             yield from (document for document in yaml.safe_load_all(text) if document)
 
 
-@pytest.fixture(scope="module", params=[VALUES, {}], ids=["all", "none"])
+@pytest.fixture(scope="module", params=CHOICES.values(), ids=CHOICES)
 def rendered(request: pytest.FixtureRequest) -> list[Json]:
     return list(manifests(request.param))
 
 
-def of_kind(documents: list[Json], kind: str) -> Json:
-    (found,) = [document for document in documents if document["kind"] == kind]
+def find(documents: list[Json], kind: str, name: str = "fed-coordinator") -> Json:
+    (found,) = [
+        document for document in documents if (document["kind"], document["metadata"]["name"]) == (kind, name)
+    ]
     return found
 
 
-@pytest.mark.parametrize("values", [VALUES, {}], ids=["all", "none"])
+def pod_of(documents: list[Json], name: str = "fed-coordinator") -> Json:
+    return typing.cast(Json, find(documents, "StatefulSet", name)["spec"]["template"]["spec"])
+
+
+@pytest.mark.parametrize("values", [{}, *CHOICES.values()], ids=["none", *CHOICES])
 def test_helm_lint_has_nothing_to_say(values: Json) -> None:
     found = helm(values)["lint"]
     assert found["errors"] == []
@@ -267,6 +285,9 @@ def test_helm_lint_has_nothing_to_say(values: Json) -> None:
         ({"image": {"digest": "latest"}}, "/image/digest"),
         ({"persistence": {"accessMode": "ReadWriteMany"}}, "/persistence/accessMode"),
         ({"service": {"type": "NodePort"}}, "/service/type"),
+        ({}, "postgresql.existingSecret"),
+        ({**OWN_DATABASE, **PASSWORD}, "postgresql.enabled=false"),
+        ({"postgresql": {"password": "hunter2"}}, "password"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -283,43 +304,112 @@ def test_kubernetes_knows_every_field(rendered: list[Json], version: str) -> Non
 
 def test_pods_keep_the_restricted_standard(rendered: list[Json]) -> None:
     """Kubernetes' Pod Security Standards, profile "restricted", and a root that cannot be written."""
-    pod = of_kind(rendered, "StatefulSet")["spec"]["template"]["spec"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] == 10001
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert pod["automountServiceAccountToken"] is False
-    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
-    assert {key for volume in pod["volumes"] for key in volume} == {"name", "emptyDir"}
+    for stateful in (document for document in rendered if document["kind"] == "StatefulSet"):
+        pod = stateful["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] in (999, 10001)
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+        assert {key for volume in pod["volumes"] for key in volume} == {"name", "emptyDir"}
+        for container in [*pod.get("initContainers", ()), *pod["containers"]]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["limits"]["memory"]
+
+
+def test_the_chart_runs_real_commands(rendered: list[Json]) -> None:
+    pod = pod_of(rendered)
     for container in [*pod["initContainers"], *pod["containers"]]:
-        assert container["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
-        assert container["resources"]["limits"]["memory"]
         parse(container["args"])
 
 
-def test_the_chart_runs_one_coordinator_whose_volume_outlives_it(rendered: list[Json]) -> None:
-    spec = of_kind(rendered, "StatefulSet")["spec"]
-    assert spec["replicas"] == 1
-    assert set(spec["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
+def test_the_chart_runs_one_of_each_whose_volume_outlives_it(rendered: list[Json]) -> None:
+    for stateful in (document for document in rendered if document["kind"] == "StatefulSet"):
+        assert stateful["spec"]["replicas"] == 1
+        assert set(stateful["spec"]["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
 
 
 @pytest.mark.parametrize("hosts", [[], ["federation.example", "federation.example.org"]], ids=len)
 def test_public_names_come_before_the_one_within_the_cluster(hosts: list[str]) -> None:
     """The first goes into invitations."""
-    pod = of_kind(list(manifests({"hosts": hosts})), "StatefulSet")["spec"]["template"]["spec"]
+    pod = pod_of(list(manifests({**PASSWORD, "hosts": hosts})))
     named = parse(pod["initContainers"][0]["args"]).params["host"]
     assert list(named) == [*hosts, "fed-coordinator.intertwine.svc"]
 
 
-def test_the_database_url_comes_from_a_secret_alone() -> None:
-    pod = of_kind(list(manifests(VALUES)), "StatefulSet")["spec"]["template"]["spec"]
-    for container in [*pod["initContainers"], *pod["containers"]]:
-        (variable,) = container["env"]
-        assert variable["name"] == "INTERTWINE_DATABASE_URL"
-        assert variable["valueFrom"]["secretKeyRef"] == {"name": "federation-database", "key": "url"}
+def database_environment(values: Json) -> Json:
+    """What both containers of the coordinator know of its database."""
+    pod = pod_of(list(manifests(values)))
+    (init,), (up,) = pod["initContainers"], pod["containers"]
+    assert init.get("env") == up.get("env")
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in up.get("env", ())}
+
+
+def test_the_url_of_ones_own_database_comes_from_a_secret_alone() -> None:
+    assert database_environment(OWN_DATABASE) == {
+        "INTERTWINE_DATABASE_URL": {"secretKeyRef": {"name": "federation-database", "key": "url"}}
+    }
+    assert database_environment(CHOICES["sqlite"]) == {}
+
+
+def test_the_chart_s_own_database_is_the_coordinator_s() -> None:
+    """Host, user, database and password are those that the server is set up with; a Secret has the last."""
+    documents, known = list(manifests(VALUES)), database_environment(VALUES)
+    password = {"secretKeyRef": {"name": "federation-postgresql", "key": "password"}}
+    assert known.pop("PGPASSWORD") == password
+    url = postgresql_url(known["INTERTWINE_DATABASE_URL"], "the chart")
+    (server,) = pod_of(documents, "fed-postgresql")["containers"]
+    given = {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in server["env"]}
+    assert given["POSTGRES_PASSWORD"] == password
+    assert (url.username, url.database) == (given["POSTGRES_USER"], given["POSTGRES_DB"])
+    service = find(documents, "Service", str(url.host))
+    labels = find(documents, "StatefulSet", "fed-postgresql")["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"].items() <= labels.items()
+    assert server["image"] == services()["postgresql"]["image"]
+    assert {volume["mountPath"] for volume in server["volumeMounts"]} >= {"/tmp", "/var/run/postgresql"}  # noqa: S108
+
+
+def test_only_the_coordinator_reaches_the_chart_s_database() -> None:
+    documents = list(manifests(VALUES))
+    to_server = find(documents, "NetworkPolicy", "fed-postgresql")["spec"]
+    labels = {
+        name: find(documents, "StatefulSet", name)["spec"]["template"]["metadata"]["labels"]
+        for name in ("fed-coordinator", "fed-postgresql")
+    }
+
+    def selected(selector: Json) -> list[str]:
+        return [name for name, had in labels.items() if selector["matchLabels"].items() <= had.items()]
+
+    assert selected(to_server["podSelector"]) == ["fed-postgresql"]
+    assert to_server["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in to_server
+    (rule,) = to_server["ingress"]
+    assert [selected(peer["podSelector"]) for peer in rule["from"]] == [["fed-coordinator"]]
+    (rule,) = [rule for rule in egress(documents) if "to" in rule]
+    assert [selected(peer["podSelector"]) for peer in rule["to"]] == [["fed-postgresql"]]
+    # The public Service leads to the coordinator alone.
+    assert selected({"matchLabels": find(documents, "Service")["spec"]["selector"]}) == ["fed-coordinator"]
+
+
+def egress(documents: list[Json]) -> list[Json]:
+    """Where the coordinator may connect."""
+    return typing.cast(list[Json], find(documents, "NetworkPolicy")["spec"]["egress"])
+
+
+def test_the_coordinator_reaches_its_own_database_where_one_says() -> None:
+    rules = [rule for rule in egress(list(manifests(OWN_DATABASE))) if rule["ports"][0]["port"] == 5432]
+    assert [rule["to"] for rule in rules] == [[{"ipBlock": {"cidr": "192.0.2.9/32"}}]]
+    assert "5432" not in str(egress(list(manifests(CHOICES["sqlite"]))))
+
+
+def test_names_fit_into_labels() -> None:
+    """A StatefulSet's name and a hash are one label, of up to 63 characters; a release's name has up to 53."""
+    documents = list(manifests(PASSWORD, "r" * 53))
+    assert max(len(document["metadata"]["name"]) for document in documents) <= 63 - len("-0123456789")
 
 
 # What the files have in common
@@ -332,8 +422,8 @@ def test_ports_are_those_of_the_program(rendered: list[Json]) -> None:
         r"^EXPOSE (.*)$", (DEPLOY / "containers" / "coordinator.Dockerfile").read_text(), re.M
     )
     assert {int(port) for line in exposed for port in line.split()} == ports
-    assert {port["port"] for port in of_kind(rendered, "Service")["spec"]["ports"]} == ports
-    pod = of_kind(rendered, "StatefulSet")["spec"]["template"]["spec"]
+    assert {port["port"] for port in find(rendered, "Service")["spec"]["ports"]} == ports
+    pod = pod_of(rendered)
     assert {port["containerPort"] for port in pod["containers"][0]["ports"]} == ports
 
 
