@@ -14,10 +14,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
+from intertwine.client.serving import server
 from intertwine.client.serving.server import Address
+from intertwine.protocols import patience
 from intertwine.protocols.cli import main
 from intertwine.protocols.errors import InputError
+from intertwine.server.up import serving
 from tests.predictions import Publisher, publisher
 
 COMMAND = str(Path(sys.executable).parent / "intertwine")
@@ -106,6 +110,28 @@ def test_a_process_serves_over_https_and_ends_in_good_order(agent: Publisher) ->
     swaps = [line for line in lines if "predicts from now on" in line]
     assert len(swaps) == 3
     assert '"task": "risk"' in "".join(swaps)
+
+
+def test_connections_on_which_nothing_arrives_do_not_shut_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 6)
+    monkeypatch.setattr(patience, "LOOK_S", 0.5)
+    web = server.web_server(PlainTextResponse("fine"), Address("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/healthz"
+    with serving(web, listener), contextlib.ExitStack() as held:
+        for _ in range(8):
+            idle = held.enter_context(socket.create_connection(listener.getsockname(), timeout=10.0))
+            idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: ")
+        crowded = httpx.get(url, timeout=10.0, trust_env=False)
+        assert crowded.status_code == 503
+        assert set(crowded.json()) == {"error", "remedy"}
+        assert idle.recv(1) == b""
+        assert httpx.get(url, timeout=10.0, trust_env=False).text == "fine"
+        with socket.create_connection(listener.getsockname(), timeout=10.0) as strange:
+            strange.sendall(b"\x16\x03\x01\r\n\r\n")
+            head, _, body = b"".join(iter(lambda: strange.recv(4096), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert set(json.loads(body)) == {"error", "remedy"}
 
 
 BAD_ADDRESSES: dict[str, tuple[Address, str]] = {

@@ -17,18 +17,22 @@ from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import lock, read_bounded
+from intertwine.protocols.patience import Impatience
 from intertwine.server.control import control_plane
 from intertwine.server.cosigning import Cosigning, coordinator_policy
 from intertwine.server.fleet_proxy import enrolled_node, fleet_proxy
 from intertwine.server.home import LOOPBACK_ADDRESS, Home
-from intertwine.server.patience import MAX_CONNECTIONS, ImpatientProtocol
 from intertwine.server.relay import Relay
 from intertwine.server.store import Store
 from intertwine.server.superlink import ControlClient, SuperLink
 from intertwine.server.supervisor import Supervisor, forget_driver
+
+MAX_CONNECTIONS = 1000
+"""More at once are answered with status 503."""
 
 
 def up(home: Home, on_ready: Callable[[], None]) -> None:
@@ -127,6 +131,10 @@ def control_client(home: Home) -> ControlClient:
     return ControlClient(home.settings.superlink_address, home.authority)
 
 
+class _Protocol(Impatience, H11Protocol):
+    """HTTP/1.1 as both public servers speak it."""
+
+
 def https_server(home: Home, app: Starlette) -> uvicorn.Server:
     """The web server of `app` with the deployment's certificate; it speaks HTTP/1.1 and nothing else."""
     return uvicorn.Server(
@@ -134,7 +142,7 @@ def https_server(home: Home, app: Starlette) -> uvicorn.Server:
             app,
             ssl_certfile=str(home.certificate),
             ssl_keyfile=str(home.certificate_key),
-            http=ImpatientProtocol,
+            http=_Protocol,
             ws="none",
             log_config=None,
             log_level="warning",

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from intertwine.client.home import Home
 from intertwine.client.serving.api_keys import ApiKeys
@@ -19,6 +20,7 @@ from intertwine.client.serving.metrics import Metrics
 from intertwine.client.serving.predictors import refreshing
 from intertwine.protocols.addresses import is_loopback
 from intertwine.protocols.errors import InputError
+from intertwine.protocols.patience import Impatience
 
 MAX_CONNECTIONS = 512
 _GRACE_S = 10
@@ -76,6 +78,10 @@ def serve(home: Home, address: Address, interval_s: float, on_ready: Callable[[s
         web_server(web_service(slots, keys, metrics), address).run(sockets=[listener])
 
 
+class _Protocol(Impatience, H11Protocol):
+    """HTTP/1.1 as the agent speaks it."""
+
+
 def web_server(app: ASGIApp, address: Address) -> uvicorn.Server:
     """The web server; it speaks HTTP/1.1 and nothing else."""
     return uvicorn.Server(
@@ -83,6 +89,7 @@ def web_server(app: ASGIApp, address: Address) -> uvicorn.Server:
             app,
             ssl_certfile=address.certificate,
             ssl_keyfile=address.key,
+            http=_Protocol,
             ws="none",
             log_config=None,
             log_level="warning",
