@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from deploy.demo.data.simulate import portfolio
 from intertwine.client import cli, published
+from intertwine.client.control import request
 from intertwine.client.enrol import enrol
 from intertwine.client.home import Home as AgentHome
+from intertwine.client.keys import ask_coordinator
 from intertwine.client.predict import predict
 from intertwine.client.published import fetch, kept
 from intertwine.models.registry import task as find_task
@@ -117,6 +119,60 @@ def test_a_token_of_another_coordinator_pins_nothing(
     assert not home.authority.exists()
     assert not home.settings_file.exists()
     assert [member.name for member in federation.store.participants()] == ["first"]
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(
+    tmp_path: Path,
+    data: Path,
+    federation: MemoryFederation,
+    client: httpx.Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    token = invite(federation.home, federation.store, "alder", "security", ["risk"], 60)
+    home = AgentHome(tmp_path / "agent")
+
+    def lose(method: str, *arguments: object, **options: object) -> bytes:
+        answer = request(method, *arguments, **options)  # type: ignore[arg-type]
+        if method == "POST":
+            raise FederationError("The answer is lost.")
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr("intertwine.client.enrol.request", lose)
+        with pytest.raises(FederationError, match="lost"):
+            enrol(home, str(client.base_url), token, {"risk": data})
+    enrol(home, str(client.base_url), token, {"risk": data})
+    assert ask_coordinator(AgentHome.open(home.path))(None).signing_key == home.signing_key.public
+
+
+def test_a_token_without_a_task_in_common_is_kept(
+    tmp_path: Path, data: Path, federation: MemoryFederation, client: httpx.Client
+) -> None:
+    token = invite(federation.home, federation.store, "alder", "security", ["forecast"], 60)
+    home = AgentHome(tmp_path / "agent")
+    with pytest.raises(InputError, match="invitation is for forecast") as refused:
+        enrol(home, str(client.base_url), token, {"risk": data})
+    assert "--data" in refused.value.remedy
+    assert not home.path.exists()
+    assert [member.name for member in federation.store.participants()] == ["first"]
+
+
+def test_an_address_without_tls_is_refused(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(InputError, match="not an HTTPS address"):
+        enrol(AgentHome(tmp_path / "agent"), "http://127.0.0.1:1", "itw1_x", {"risk": data})
+
+
+@pytest.mark.parametrize("lost", ["signing.key", "node.key", "access.token", "ca.crt"])
+def test_a_home_that_lacks_a_file_is_not_opened(agent: AgentHome, lost: str) -> None:
+    (agent.path / lost).unlink()
+    with pytest.raises(InputError, match=f"{lost} is missing"):
+        AgentHome.open(agent.path)
+
+
+def test_a_damaged_ca_is_one_sentence(agent: AgentHome) -> None:
+    agent.authority.write_text("no certificate")
+    with pytest.raises(InputError, match=r"ca\.crt cannot be used"):
+        ask_coordinator(agent)
 
 
 def test_enrolling_twice_into_one_home_is_refused(agent: AgentHome, data: Path) -> None:

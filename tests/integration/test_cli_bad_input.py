@@ -20,7 +20,7 @@ from intertwine.server.store import Store
 
 Run = Callable[..., tuple[int, str]]
 
-GOOD_TOKEN = Invitation(participant="alder", authority="0" * 64, secret="1" * 64).token()
+GOOD_TOKEN = Invitation(participant="alder", tasks=["risk"], authority="0" * 64, secret="1" * 64).token()
 
 
 @pytest.fixture
@@ -118,6 +118,8 @@ def test_a_task_without_records_to_enrol(run: Run, tmp_path: Path, task: str, pa
         tasks={"forecast": TaskSettings(data=tmp_path / "units.csv")},
     )
     write_settings(home.settings_file, settings)
+    for path in (home.signing_key_file, home.node_key, home.access_token, home.authority):
+        path.touch()
     code, text = run("agent", "dataset", "commit", task, "--home", tmp_path)
     assert code == 2
     assert part in text

@@ -14,12 +14,13 @@ from intertwine.protocols.enrolment import (
     authority_fingerprint,
 )
 from intertwine.protocols.entries import Enrolment, decode_entry
-from intertwine.protocols.errors import FederationError, InputError
+from intertwine.protocols.errors import FederationError, InputError, VerificationError
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.control import MAX_BODY_BYTES
-from intertwine.server.enrolment import invite
+from intertwine.server.enrolment import enrol, invite
 from intertwine.server.home import CoordinatorSettings, Home
-from intertwine.server.store import Store
+from intertwine.server.membership import revoke
+from intertwine.server.store import Store, now
 from tests.serving import served
 
 SETTINGS = CoordinatorSettings(host="127.0.0.1", fleet_port=9092, control_port=8443)
@@ -70,6 +71,33 @@ def test_enrolment_uses_up_the_token_and_is_logged(
     assert again.status_code == 400
     assert "used already" in again.json()["error"]
     assert len(store.entries()) == 3  # with the log's creation and the invitation
+
+
+def test_a_lost_answer_is_given_again(home: Home, store: Store, client: httpx.Client, node_key: str) -> None:
+    request = EnrolmentRequest.create(token(home, store), node_key, SigningKey.generate()).encode()
+    lost, answer = (client.post("/v1/enrolments", content=request) for _ in range(2))
+    assert answer.status_code == 201
+    void, valid = (EnrolmentAnswer.decode(each.content).access_token for each in (lost, answer))
+    for secret, status in ((void, 401), (valid, 404)):
+        headers = {"authorization": f"Bearer {secret}"}
+        assert client.get("/v1/models/risk", headers=headers).status_code == status
+    assert len(store.entries()) == 3  # nothing was logged twice
+
+
+def test_no_answer_is_given_again_after_the_tokens_time_or_a_revocation(
+    home: Home, store: Store, node_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = EnrolmentRequest.create(token(home, store), node_key, SigningKey.generate())
+    enrol(home, store, request, lambda _key: 7)
+    digest = store.participant("alder").access_digest
+    with monkeypatch.context() as later:
+        later.setattr("intertwine.server.enrolment.now", lambda: now() + 61)
+        with pytest.raises(InputError, match="expired"):
+            enrol(home, store, request, lambda _key: 7)
+    revoke(store, "alder", "it left", lambda _node: None)
+    with pytest.raises(VerificationError, match="revoked"):
+        enrol(home, store, request, lambda _key: 7)
+    assert store.participant("alder").access_digest == digest
 
 
 def test_an_unknown_token(store: Store, client: httpx.Client, node_key: str) -> None:
@@ -186,6 +214,55 @@ def test_init_is_safe_to_run_twice_and_keeps_secrets_private(home: Home) -> None
     assert {path: path.read_bytes() for path in before} == before
     for secret in (home.signing_key_file, home.authority_key, home.certificate_key):
         assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_secret_stays_private_in_a_folder_that_was_there(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o755)
+    home = Home.create(tmp_path / "open", SETTINGS)
+    store = Store(home, home.signing_key)
+    with store.reading() as session:
+        session.connection()
+        files = list(home.path.glob("coordinator.db*"))
+        assert {file.suffix for file in files} == {".db", ".db-wal", ".db-shm"}
+        assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert home.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_that_was_open_is_closed_again(home: Home) -> None:
+    home.path.chmod(0o755)
+    Home.init(home.path, [], {})
+    assert home.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_open_folder_with_files_in_it_is_no_home(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "letter").touch()
+    (tmp_path / "open").chmod(0o755)
+    with pytest.raises(InputError, match="Others may enter") as refused:
+        Home.create(tmp_path / "open", SETTINGS)
+    assert "chmod 700" in refused.value.remedy
+    assert [path.name for path in (tmp_path / "open").iterdir()] == ["letter"]
+
+
+@pytest.mark.parametrize("lost", ["signing.key", "ca.crt"])
+def test_a_lost_key_is_not_replaced_by_another(home: Home, store: Store, lost: str) -> None:
+    (home.path / lost).unlink()
+    for open_home in (lambda: Home.init(home.path, [], {}), lambda: Home.open(home.path)):
+        with pytest.raises(InputError, match=f"{lost} is missing") as refused:
+            open_home()
+        assert "from a backup" in refused.value.remedy
+    assert not (home.path / lost).exists()
+    assert store.size() == 1
+
+
+def test_the_ca_can_be_replaced(home: Home, store: Store) -> None:
+    before = home.authority.read_bytes()
+    for path in (home.authority, home.authority_key, home.certificate, home.certificate_key):
+        path.unlink()
+    Home.init(home.path, [], {})
+    assert Home.open(home.path).authority.read_bytes() != before
+    assert store.size() == 1
 
 
 def test_a_full_disk_at_the_coordinator_is_one_sentence(store: Store) -> None:

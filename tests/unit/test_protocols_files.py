@@ -15,7 +15,13 @@ from intertwine.protocols import bundle as bundles
 from intertwine.protocols.bundle import Bundle, write_bundle
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.errors import InputError, VerificationError
-from intertwine.protocols.files import make_private_directory, read_bounded, write_atomic, write_private
+from intertwine.protocols.files import (
+    lock,
+    make_private_directory,
+    read_bounded,
+    write_atomic,
+    write_private,
+)
 from intertwine.protocols.signing import SigningKey
 
 
@@ -86,6 +92,16 @@ def test_private_files_are_private_from_the_first_byte(
     assert modes == [0o600]
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "home").stat().st_mode) == 0o700
+
+
+def test_a_lock_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_arguments: object, **_options: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(InputError, match=r"ledger\.lock cannot be written: Permission denied") as caught:
+        lock(tmp_path / "ledger.lock")
+    assert "who may write" in caught.value.remedy
 
 
 def test_reads_are_bounded(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def doctor(
     json_: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
     """Examine everything that the agent needs, and say what to do. Exit code 1 if anything fails."""
-    findings = diagnose(Home.open(home))
+    findings = diagnose(Home.find(home))
     if json_:
         typer.echo(as_json(findings))
     else:

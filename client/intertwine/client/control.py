@@ -12,8 +12,12 @@ MAX_ANSWER_BYTES = 64 << 20
 
 
 def pinned(authority: Path) -> ssl.SSLContext:
-    """A TLS context that trusts this CA alone."""
-    return ssl.create_default_context(cafile=str(authority))
+    """A TLS context that trusts this CA alone; InputError if the file is gone or damaged."""
+    try:
+        return ssl.create_default_context(cafile=str(authority))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(f"{authority} cannot be used: {reason}.", "Restore it from a backup.") from error
 
 
 def unauthenticated() -> ssl.SSLContext:

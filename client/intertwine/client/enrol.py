@@ -17,7 +17,13 @@ from intertwine.protocols.enrolment import (
     authority_fingerprint,
 )
 from intertwine.protocols.errors import FederationError, InputError
-from intertwine.protocols.files import make_private_directory, read_bounded, write_atomic, write_private
+from intertwine.protocols.files import (
+    make_home,
+    make_private_directory,
+    read_bounded,
+    write_atomic,
+    write_private,
+)
 from intertwine.protocols.settings import write_settings
 from intertwine.protocols.signing import SigningKey
 
@@ -27,16 +33,24 @@ MAX_SMALL_ANSWER_BYTES = 64 << 10
 def enrol(home: Home, coordinator: str, token: str, data: Mapping[str, Path]) -> AgentSettings:
     """Make keys, pin the coordinator's CA, register, and write the settings, which come last.
 
-    data: for each task its file; all are read and checked before the token is used up. InputError for a
-    bad token, task or file; FederationError if the coordinator is not the one that made the token.
+    data: for each task its file; all are read and checked before the token is used up, and those of other
+    tasks than the token's are left out. InputError for a bad token, task or file; FederationError if the
+    coordinator is not the one that made the token. If the answer is lost, calling it again brings another.
     """
     if home.settings_file.exists():
         raise InputError(f"{home.path} is enrolled already.", "Choose another --home.")
+    if not coordinator.startswith("https://"):
+        raise InputError(f"{coordinator!r} is not an HTTPS address.", "Give it as https://host:port.")
     invitation = Invitation.from_token(token)
+    if data.keys().isdisjoint(invitation.tasks):
+        allowed = ", ".join(invitation.tasks)
+        raise InputError(
+            f"The invitation is for {allowed}; there is no data for that.", "Add --data TASK=FILE for it."
+        )
     for name, path in data.items():
         read_records(find_task(name), path)
     coordinator = coordinator.rstrip("/")
-    make_private_directory(home.path)
+    make_home(home.path, home.settings_file)
     make_private_directory(home.flower)
     make_private_directory(home.models)
     _pin_authority(home, coordinator, invitation.authority)

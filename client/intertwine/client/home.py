@@ -21,10 +21,12 @@ from intertwine.client.identity import Identity
 from intertwine.client.policy import Policy
 from intertwine.models.recipes import recipe
 from intertwine.protocols.errors import InputError
+from intertwine.protocols.files import require_files
 from intertwine.protocols.settings import read_settings
 from intertwine.protocols.signing import SigningKey
 
 DEFAULT_MAX_EPSILON = 10.0
+_BACKUP = "Restore it from a backup; without one, enrol again in another home, under another name."
 
 
 class TaskSettings(BaseModel):
@@ -73,7 +75,15 @@ class Home:
 
     @classmethod
     def open(cls, path: Path) -> "Home":
-        """An enrolled agent's home; InputError if enrolment never finished there."""
+        """An enrolled agent's home; InputError if enrolment never finished there, or a file is gone."""
+        home = cls.find(path)
+        files = (home.signing_key_file, home.node_key, home.access_token, home.authority)
+        require_files(dict.fromkeys(files, _BACKUP))
+        return home
+
+    @classmethod
+    def find(cls, path: Path) -> "Home":
+        """The same, which may lack files; InputError if enrolment never finished there."""
         home = cls(path)
         if not home.settings_file.is_file():
             raise InputError(

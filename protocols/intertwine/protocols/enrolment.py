@@ -18,9 +18,10 @@ _PREFIX = "itw1_"
 
 
 class Invitation(Document):
-    """What a token carries: the CA's fingerprint to pin, and the one-time secret."""
+    """What a token carries: who may join which tasks, the CA's fingerprint, and the one-time secret."""
 
     participant: Name
+    tasks: list[Name]
     authority: Hex32
     secret: Hex32
 

@@ -5,6 +5,7 @@ import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from intertwine.protocols.errors import InputError, StorageError
@@ -59,9 +60,13 @@ def append_private(path: Path, limit: int) -> int:
 def lock(path: Path, operation: int = fcntl.LOCK_EX) -> int:
     """A descriptor that holds a lock on a file until it is closed; BlockingIOError if somebody else does.
 
-    operation: LOCK_EX or LOCK_SH of flock(2). The file is made if it is not there.
+    operation: LOCK_EX or LOCK_SH of flock(2). The file is made if it is not there. StorageError if it may not
+    be written.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise unwritable(path, error) from error
     try:
         fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
     except BaseException:
@@ -76,6 +81,33 @@ def make_private_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def make_home(path: Path, settings: Path) -> None:
+    """Create a folder of mode 0700, or close one that is there to others.
+
+    settings: a file of every home. InputError if a folder that is open to others has files in it, and not
+    that one: somebody may need them.
+    """
+    make_private_directory(path)
+    try:
+        if not path.stat().st_mode & 0o077:
+            return
+        if any(path.iterdir()) and not settings.is_file():
+            raise InputError(
+                f"Others may enter {path}, and there are files in it.",
+                f"Run: chmod 700 {path}, or choose another folder.",
+            )
+        path.chmod(0o700)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def require_files(remedies: Mapping[Path, str]) -> None:
+    """InputError, with its remedy, for the first of these files that is not there."""
+    for path, remedy in remedies.items():
+        if not path.is_file():
+            raise InputError(f"{path} is missing.", remedy)
 
 
 def check_bounded(path: Path, limit: int) -> None:
@@ -105,6 +137,9 @@ def read_bounded(path: Path, limit: int) -> bytes:
 def unwritable(path: Path, error: OSError) -> StorageError:
     """What to tell people about a file that cannot be written."""
     reason = error.strerror or str(error)
-    return StorageError(
-        f"{path} cannot be written: {reason}.", "Free some space or choose another folder, then run it again."
+    remedy = (
+        "See who may write there."
+        if isinstance(error, PermissionError)
+        else "Free some space or choose another folder, then run it again."
     )
+    return StorageError(f"{path} cannot be written: {reason}.", remedy)

@@ -13,7 +13,7 @@ from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
 from intertwine.protocols.entries import ROLES, Act, Enrolment, InvitationIssued
 from intertwine.protocols.errors import InputError
 from intertwine.server.home import Home
-from intertwine.server.membership import refuse_known_key
+from intertwine.server.membership import refuse_known_key, require_active
 from intertwine.server.store import Invitation, Participant, Store, now
 
 # Registers a Flower node key with SuperLink and returns the node id; repeating it is harmless.
@@ -34,6 +34,7 @@ def invite(home: Home, store: Store, participant: str, role: str, tasks: list[st
     invitation = enrolment.Invitation.parse(
         {
             "participant": participant,
+            "tasks": sorted(tasks),
             "authority": enrolment.authority_fingerprint(home.authority.read_bytes()),
             "secret": secrets.token_hex(32),
         }
@@ -58,32 +59,26 @@ def enrol(
 ) -> EnrolmentAnswer:
     """Use up an invitation: register both keys and log the enrolment, all or nothing.
 
-    InputError if the token is unknown, expired or used; VerificationError if the request is not signed by
-    the key it registers.
+    Whoever repeats the request before the token expires, with the same keys, has lost the answer: it gets
+    another one, with a new access token instead of the old. InputError if the token is unknown, expired or
+    used with other keys; VerificationError if the request is not signed by the key it registers.
     """
     request.verify()
-    digest = sha256(bytes.fromhex(request.secret))
     with store.reading() as session:
-        _usable_invitation(session, digest, now())
+        _usable_invitation(session, request, now())
     node_id = register_node(request.node_key.encode())
     access_token = secrets.token_hex(32)
     with store.transaction() as session:
         time = now()
-        invitation = _usable_invitation(session, digest, time)
-        _refuse_known_keys(session, request)
-        invitation.used = True
-        session.add(
-            Participant(
-                name=invitation.participant,
-                role=invitation.role,
-                tasks=invitation.tasks,
-                signing_key=request.signing_key,
-                node_key=request.node_key,
-                node_id=str(node_id),
-                access_digest=sha256(bytes.fromhex(access_token)),
-            )
-        )
-        store.append(session, _log_entry(invitation, request, time))
+        invitation = _usable_invitation(session, request, time)
+        access_digest = sha256(bytes.fromhex(access_token))
+        if invitation.used:
+            session.get_one(Participant, invitation.participant).access_digest = access_digest
+        else:
+            _refuse_known_keys(session, request)
+            invitation.used = True
+            session.add(_participant(invitation, request, node_id, access_digest))
+            store.append(session, _log_entry(invitation, request, time))
         return EnrolmentAnswer(
             participant=invitation.participant,
             role=invitation.role,
@@ -111,6 +106,20 @@ def _invitation_entry(invitation: Invitation, number: int) -> Act:
     )
 
 
+def _participant(
+    invitation: Invitation, request: EnrolmentRequest, node_id: int, access_digest: str
+) -> Participant:
+    return Participant(
+        name=invitation.participant,
+        role=invitation.role,
+        tasks=invitation.tasks,
+        signing_key=request.signing_key,
+        node_key=request.node_key,
+        node_id=str(node_id),
+        access_digest=access_digest,
+    )
+
+
 def _log_entry(invitation: Invitation, request: EnrolmentRequest, time: int) -> Enrolment:
     return Enrolment.parse(
         {
@@ -125,17 +134,28 @@ def _log_entry(invitation: Invitation, request: EnrolmentRequest, time: int) -> 
     )
 
 
-def _usable_invitation(session: Session, secret_digest: str, time: int) -> Invitation:
-    invitation = session.get(Invitation, secret_digest)
+def _usable_invitation(session: Session, request: EnrolmentRequest, time: int) -> Invitation:
+    """The request's invitation: unused, or used by this very request."""
+    invitation = session.get(Invitation, sha256(bytes.fromhex(request.secret)))
     remedy = "Ask the coordinator for a new invitation."
     if invitation is None:
         raise InputError("The invitation token is not known here.", remedy)
     if invitation.used:
-        raise InputError("The invitation token was used already.", remedy)
+        _require_same_keys(session, invitation, request)
+    else:
+        _refuse_enrolled(session, invitation.participant)
     if invitation.expires < time:
         raise InputError("The invitation token has expired.", remedy)
-    _refuse_enrolled(session, invitation.participant)
     return invitation
+
+
+def _require_same_keys(session: Session, invitation: Invitation, request: EnrolmentRequest) -> None:
+    member = require_active(session, invitation.participant)
+    if (member.signing_key, member.node_key) != (request.signing_key, request.node_key):
+        raise InputError(
+            "The invitation token was used already, with other keys.",
+            "If you used it, repeat that with the same --home; otherwise ask for a new invitation.",
+        )
 
 
 def _refuse_enrolled(session: Session, participant: str) -> None:

@@ -26,13 +26,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from intertwine.protocols.document import describe
 from intertwine.protocols.errors import InputError
-from intertwine.protocols.files import make_private_directory
+from intertwine.protocols.files import make_home, make_private_directory, require_files
 from intertwine.protocols.settings import read_settings, write_settings
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.certificates import certificate_hosts, issue_authority, renew_certificate
 
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65_535)]
 LOOPBACK_ADDRESS = "127.0.0.1"
+_BACKUP = "Restore it from a backup."
 _DNS_NAME = re.compile(
     r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I
 )
@@ -111,10 +112,12 @@ class Home:
         """Make a home, or give one other settings; keys and CA are kept, so that running it twice is safe.
 
         other_hosts: what the certificate is for besides settings.host; None for those that it has.
-        """
         InputError if a key is lost that the log was begun with: a new one would be no remedy.
+        """
         home = cls(path)
-        make_private_directory(path)
+        make_home(path, home.settings_file)
+        if home.log_begun.exists() or home.database.exists():
+            home.require_keys()
         make_private_directory(home.blobs)
         make_private_directory(home.flower)
         if not home.signing_key_file.exists():
@@ -146,13 +149,28 @@ class Home:
 
     @classmethod
     def open(cls, path: Path) -> "Home":
-        """An existing home; InputError if `init` never finished there."""
+        """An existing home; InputError if `init` never finished there, or a key or certificate is gone."""
+        home = cls.find(path)
+        home.require_keys()
+        again = f"Run: intertwine coordinator init --home {path}"
+        require_files({home.authority: _BACKUP, home.certificate: again, home.certificate_key: again})
+        return home
+
+    @classmethod
+    def find(cls, path: Path) -> "Home":
+        """An existing home, which may lack files; InputError if `init` never finished there."""
         home = cls(path)
         if not home.settings_file.is_file():
             raise InputError(
                 f"{path} is not a coordinator's home.", f"Run: intertwine coordinator init --home {path}"
             )
         return home
+
+    def require_keys(self) -> None:
+        """InputError if the log's key is lost, or half of the CA; who replaces the CA removes both files."""
+        require_files({self.signing_key_file: f"{_BACKUP} Without it, this deployment has ended."})
+        if self.authority_key.exists():
+            require_files({self.authority: f"{_BACKUP} To replace the CA, move ca.key away too."})
 
     @property
     def settings_file(self) -> Path:
