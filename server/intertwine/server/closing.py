@@ -35,6 +35,6 @@ def end_run(store: Store, plan: Plan, state: str, reason: str) -> None:
             if run.ended or session.scalar(newest) != seen:
                 continue  # the run has gone on while the releases were judged: look again
             for entry in ending:
-                store.append(session, entry)
+                found = found.after(store.append(session, entry), entry)
             latest = f"; before that: {run.detail}" if state == "failed" and run.detail else ""
             run.state, run.detail = state, f"{reason}{latest}"[:500]

@@ -104,12 +104,17 @@ class RoundState:
 
 @dataclass(frozen=True)
 class RunState:
-    """A run. rounds: those that have ended, with a model or without; current: the one that is open."""
+    """A run. rounds: those that have ended, with a model or without; current: the one that is open.
+
+    planned: its plan is in the log. failed: the log's latest word is a failure, after which a run goes on,
+    if it was not stopped, with its next round.
+    """
 
     plan: Plan
+    planned: bool = False
     rounds: tuple[RoundState, ...] = ()
     current: RoundState | None = None
-    failure: str = ""
+    failed: bool = False
     stopped: bool = False
     publication: Publication | None = field(default=None)
 
@@ -124,7 +129,7 @@ class RunState:
     @property
     def phase(self) -> Phase:
         """What the run needs next."""
-        if self.publication is not None or self.stopped or self.failure:
+        if self.publication is not None or self.stopped or self.failed:
             return Phase.ENDED
         if self.current is not None:
             return self.current.phase
@@ -141,49 +146,77 @@ class RunState:
         return self.publication is None and not self.stopped and len(self.rounds) < self.plan.rounds
 
     def resumed(self) -> Self:
-        """The state without its failure: the next round may be opened."""
-        return replace(self, failure="")
+        """The state without its failure, if the next round may be opened."""
+        return replace(self, failed=self.failed and not self.resumable)
 
     def round_id(self) -> RoundId:
         """The identity of the round with `number`."""
+        return self._identity(self.number)
+
+    def next_round_id(self) -> RoundId:
+        """The identity of the round after those that have ended."""
+        return self._identity(len(self.rounds) + 1)
+
+    def _identity(self, number: int) -> RoundId:
         plan = self.plan
-        return RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=self.number)
+        return RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=number)
 
     def after(self, position: int, entry: Entry) -> Self:
         """The state once `entry` is in the log; FederationError if it cannot follow."""
+        self._require(self.planned != isinstance(entry, PlanEntry), entry)
         match entry:
-            case PlanEntry() | Act(act=RunStopped()) | Failure():
+            case PlanEntry() | Act() | Failure():
                 return self._administered(entry)
             case RoundOpened():
-                self._require(self.current is None and len(self.rounds) < self.plan.rounds, entry)
-                slots = {name: SlotState() for name in entry.participants}
-                return replace(self, current=RoundState(entry, slots), failure="")
-            case Publication():
-                self._require(self.phase is Phase.PUBLISH, entry)
-                return replace(self, publication=entry)
+                return self._opened(entry)
+            case CommitEntry() | ReleaseEntry() | Outcome():
+                return self._in_slot(position, entry)
+            case BeaconEntry():
+                current = self._open(Phase.COMMIT, entry)
+                return replace(self, current=replace(current, beacon=entry))
             case ModelEntry():
                 current = self._open(Phase.AGGREGATE, entry)
                 self._require(entry.accepted == sorted(current.accepted), entry)
+                self._require(len(entry.accepted) >= self.plan.quorum, entry)
                 return replace(self, rounds=(*self.rounds, replace(current, model=entry)), current=None)
-            case BeaconEntry():
-                return replace(self, current=replace(self._open(Phase.COMMIT, entry), beacon=entry))
-            case CommitEntry() | ReleaseEntry() | Outcome():
-                return self._in_slot(position, entry)
+            case Publication():
+                self._require(self.phase is Phase.PUBLISH and entry.round == self.round_id(), entry)
+                return replace(self, publication=entry)
         raise _misplaced(self.plan.run, entry)
 
     def _administered(self, entry: PlanEntry | Act | Failure) -> Self:
-        if isinstance(entry, PlanEntry):
-            self._require(self.number == 1 and self.current is None, entry)
-            return self
-        if isinstance(entry, Act):
-            return replace(self, stopped=True)
-        ended = () if self.current is None else (self.current,)
-        return replace(self, rounds=(*self.rounds, *ended), current=None, failure=entry.reason)
+        going = self.phase is not Phase.ENDED or self.resumable
+        match entry:
+            case PlanEntry():
+                self._require(entry.plan.body == self.plan, entry)
+                return replace(self, planned=True)
+            case Act(act=RunStopped(run=run)):
+                self._require(going and run == self.plan.run, entry)
+                return replace(self, stopped=True, failed=False)
+            case Failure():
+                self._require(going or (self.stopped and not self.failed), entry)
+                self._require(entry.round == self.round_id(), entry)
+                return self._failed(entry)
+        return self
+
+    def _failed(self, entry: Failure) -> Self:
+        """A round that fails leaves no slot without its outcome, once the beacon is drawn."""
+        if self.current is None:
+            return replace(self, failed=True)
+        self._require(self.current.phase not in (Phase.RELEASE, Phase.VERIFY), entry)
+        return replace(self, rounds=(*self.rounds, self.current), current=None, failed=True)
+
+    def _opened(self, entry: RoundOpened) -> Self:
+        self._require(self.current is None and self.resumable, entry)
+        self._require(entry.round == self.next_round_id(), entry)
+        slots = {name: SlotState() for name in self.plan.participants if name in entry.participants}
+        self._require(entry.participants == list(slots), entry)
+        return replace(self, current=RoundState(entry, slots), failed=False)
 
     def _in_slot(self, position: int, entry: CommitEntry | ReleaseEntry | Outcome) -> Self:
-        current = self.current
-        name = _slot_of(entry).participant
-        if current is None or current.identity != _slot_of(entry).round or name not in current.slots:
+        current, identity = self.current, _slot_of(entry)
+        name = identity.participant
+        if current is None or self.stopped or current.identity != identity.round or name not in current.slots:
             raise _misplaced(self.plan.run, entry)
         slot = current.slots[name]
         match entry:
@@ -194,15 +227,18 @@ class RunState:
                 self._require(current.beacon is not None and slot.pending and slot.release is None, entry)
                 slot = replace(slot, release=entry)
             case Outcome():
-                self._require(slot.pending, entry)
+                self._require(current.beacon is not None and slot.pending, entry)
                 self._require((entry.verdict == "aborted") == (slot.release is None), entry)
+                self._require((entry.verdict == "accepted") == (entry.check == ""), entry)
                 slot = replace(slot, outcome=entry)
         return replace(self, current=replace(current, slots={**current.slots, name: slot}))
 
-    def _open(self, phase: Phase, entry: Entry) -> RoundState:
-        if self.current is None or self.phase is not phase:
+    def _open(self, phase: Phase, entry: BeaconEntry | ModelEntry) -> RoundState:
+        """The open round, if it is in this phase and the entry is of it."""
+        current = self.current
+        if current is None or self.phase is not phase or entry.round != current.identity:
             raise _misplaced(self.plan.run, entry)
-        return self.current
+        return current
 
     def _require(self, condition: bool, entry: Entry) -> None:
         if not condition:
