@@ -10,11 +10,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from intertwine.protocols.entries import Entry, Outcome
+from intertwine.protocols.errors import FederationError
 from intertwine.protocols.round import RoundId, Slot
 from intertwine.server import control
 from intertwine.server.access import grant
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.metrics import MOST_LABELS, Histogram, LogMetrics
+from intertwine.server.rounds import RunDriver
 from intertwine.server.store import Store
 from tests.federation import MemoryFederation, halved_noise
 from tests.serving import served
@@ -58,6 +60,42 @@ def test_the_figures_are_those_of_the_log(toy: str, tmp_path: Path) -> None:
     assert found["intertwine_participants", "revoked"] == 1
     assert found["intertwine_models_total", toy] == 1
     assert values(LogMetrics(federation.store).text().decode()) == found  # another process sees the same
+
+
+class KilledError(BaseException):
+    """Stands for SIGKILL."""
+
+
+def test_replies_that_never_reach_the_log_count_once_a_slot(toy: str, tmp_path: Path) -> None:
+    """alder's commit is damaged, birch declines, cedar talks nonsense, dogwood's proof is damaged."""
+    federation = MemoryFederation(tmp_path)
+    for seed, name in enumerate(("alder", "birch", "cedar", "dogwood")):
+        limit = 1e-6 if name == "birch" else 10.0
+        federation.add(name, {toy: write_points(tmp_path / f"{name}.csv", 8, seed)}, max_epsilon=limit)
+    deaths = ["dogwood"]
+
+    def tamper(name: str, kind: str, reply: bytes) -> bytes:
+        if name == "cedar":
+            return b"nonsense"
+        if (name, kind) == ("alder", "commit"):
+            mark = b'"signature":"'
+            place = reply.index(mark) + len(mark)
+            return reply[:place] + bytes(reversed(reply[place : place + 4])) + reply[place + 4 :]
+        if name in deaths:
+            deaths.remove(name)
+            raise KilledError
+        return reply[:-1] + bytes([reply[-1] ^ 1]) if (name, kind) == ("dogwood", "release") else reply
+
+    federation.tamper = tamper
+    plan = federation.plan(toy, "spring", quorum=1)
+    with pytest.raises(KilledError):
+        federation.execute(plan)
+    with pytest.raises(FederationError, match="0 accepted updates"):
+        RunDriver(federation.store, federation.key, plan, federation).execute()
+    found = values(LogMetrics(federation.store).text().decode())
+    rejections = {key[1]: value for key, value in found.items() if key[0] == "intertwine_rejections_total"}
+    assert rejections == {"signature": 1, "refusal": 1, "malformed": 1, "attachment_digest": 1}
+    assert found["intertwine_slots_total", "aborted"] == 1
 
 
 def test_a_histogram_counts_bounds_below() -> None:

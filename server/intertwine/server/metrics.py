@@ -1,6 +1,6 @@
-"""Metrics in Prometheus' format, computed from the log: what happened is all in there.
+"""Metrics in Prometheus' format, computed from the log, and from the table of replies that did not get there.
 
-The processes that drive runs come and go; the log stays. Each scrape reads the entries that are new. Labels
+The processes that drive runs come and go; both stay. Each scrape reads the entries that are new. Labels
 take few values: states and verdicts of the protocol, tasks of runs that were planned, and names of checks,
 of which those beyond `MOST_LABELS` count as "other".
 """
@@ -119,8 +119,7 @@ class LogMetrics(Collector):
         if entry.verdict != "aborted":
             self._verification.add(entry.verify_ms / 1000)
         if entry.verdict == "rejected":
-            known = entry.check in self._rejections or len(self._rejections) < MOST_LABELS
-            self._rejections[entry.check if known else "other"] += 1
+            _count_check(self._rejections, entry.check)
 
     def _from_log(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("intertwine_log_entries", "Entries of the log.", self._size)
@@ -134,7 +133,6 @@ class LogMetrics(Collector):
         verification.add_metric([], *self._verification.buckets())
         yield verification
         yield _counter("intertwine_slots", "Slots by outcome.", "verdict", self._verdicts)
-        yield _counter("intertwine_rejections", "Rejected slots by failed check.", "check", self._rejections)
         yield _counter("intertwine_models", "Published models.", "task", self._models)
 
     def _from_tables(self) -> Iterator[Metric]:
@@ -143,6 +141,15 @@ class LogMetrics(Collector):
         yield _gauge("intertwine_runs", "Runs by state.", {state: states[state] for state in _RUN_STATES})
         people = {state: members[state] for state in ("enrolled", "revoked")}
         yield _gauge("intertwine_participants", "Participants by state.", people)
+        rejections = self._rejections.copy()
+        for check, count in sorted(self._store.rejections().items()):
+            _count_check(rejections, check, count)
+        yield _counter("intertwine_rejections", "Rejected replies by failed check.", "check", rejections)
+
+
+def _count_check(counts: Counter[str], check: str, count: int = 1) -> None:
+    known = check in counts or len(counts) < MOST_LABELS
+    counts[check if known else "other"] += count
 
 
 def _counter(name: str, text: str, label: str, counts: Counter[str]) -> Metric:

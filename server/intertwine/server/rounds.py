@@ -46,7 +46,6 @@ from intertwine.protocols.round import (
     Refusal,
     Release,
     ReleaseRequest,
-    RoundId,
     Signed,
     derive_beacon,
     kind_of,
@@ -58,7 +57,7 @@ from intertwine.server.datasets import enrolled_chain
 from intertwine.server.judging import Judge
 from intertwine.server.membership import require_active, revoked
 from intertwine.server.run_state import Phase, RoundState, RunState, SlotState
-from intertwine.server.store import LogView, Participant, RoundNonce, Run, Store, now
+from intertwine.server.store import LogView, Participant, Rejection, RoundNonce, Run, Store, now
 from intertwine.zk.round_proof import check_commit
 from intertwine.zk.training_record import model_metadata
 
@@ -111,7 +110,8 @@ class RunDriver:
         FederationError, after logging it, if a round lacks its quorum; RunEndedError if the run was ended
         from outside. Any other error leaves the run as it is, for another driver to go on with.
         """
-        self._update(state="running")
+        with self._store.transaction() as session:
+            self._require_running(session).state = "running"
         steps = {
             Phase.PLAN: self._open,
             Phase.COMMIT: self._commit,
@@ -144,13 +144,12 @@ class RunDriver:
 
     def _open(self) -> None:
         plan = self._plan
-        number = len(self._state.rounds) + 1
-        identity = RoundId(deployment=plan.deployment, run=plan.run, task=plan.task, number=number)
+        identity = self._state.next_round_id()
         digest = self._store.put_blob(parameters_to_bytes(self._optimizer.parameters))
         nonce = secrets.token_bytes(32)
         with self._changing() as session:
             gone = revoked(session, plan.participants)
-            session.add(RoundNonce(run=plan.run, number=number, nonce=nonce.hex()))
+            session.add(RoundNonce(run=plan.run, number=identity.number, nonce=nonce.hex()))
             opened = RoundOpened(
                 time=now(),
                 round=identity,
@@ -193,6 +192,7 @@ class RunDriver:
             require_active(session, name, signed.key)
             self._store.claim_points(session, [*commit.randomness, *commit.gradient, *commit.lot])
             self._append(session, CommitEntry(time=now(), commit=signed))
+        _log.info("commit accepted", extra=self._context(name))
 
     def _key_of(self, name: str) -> str:
         """A participant's key in force; VerificationError `membership` if it was revoked meanwhile."""
@@ -273,6 +273,8 @@ class RunDriver:
         """Judge a slot and log its one outcome."""
         outcome, problem = self._judge.judge(self._current(), name)
         self._record(outcome)
+        if outcome.verdict == "accepted":
+            _log.info("release accepted", extra=self._context(name))
         if problem:
             self._note(name, problem)
 
@@ -344,13 +346,6 @@ class RunDriver:
         with self._changing() as session:
             self._append(session, entry)
 
-    def _update(self, **values: str | int) -> None:
-        """Change columns of the run's row."""
-        with self._store.transaction() as session:
-            run = self._require_running(session)
-            for column, value in values.items():
-                setattr(run, column, value)
-
     def _require_running(self, session: Session) -> Run:
         """The run; RunEndedError if it was ended from outside, for the log must not go on with it then."""
         run = session.get_one(Run, self._plan.run)
@@ -375,12 +370,15 @@ class RunDriver:
                 reply = Envelope.from_bytes(payload, _ATTACHMENTS, MAX_REPLY_BYTES)
                 if kind_of(reply.document) == "Refusal":
                     refusal = Signed[Refusal].decode(reply.document).open(self._key_of(name))
-                    raise FederationError(f"it declined: {refusal.reason}")
-                accept(name, reply)
+                    self._note(name, f"it declined: {refusal.reason}", "refusal")
+                else:
+                    accept(name, reply)
             except (RunEndedError, StorageError):  # not the participant's fault
                 raise
+            except VerificationError as error:
+                self._note(name, str(error), error.check)
             except IntertwineError as error:
-                self._note(name, str(error))
+                self._note(name, str(error), "malformed")
 
         asked = {node: requests[name] for node, name in names.items()}
         missing = self._transport.exchange(asked, self._plan.deadline_s, on_reply)
@@ -392,11 +390,24 @@ class RunDriver:
         with self._store.reading() as session:
             return {int(session.get_one(Participant, name).node_id): name for name in names}
 
-    def _note(self, participant: str, what: str) -> None:
-        number = self._state.number
-        context = {"run": self._plan.run, "round": number, "participant": participant}
-        _log.warning("%s", what, extra=context)
-        self._update(detail=f"round {number}: {participant}: {what}")
+    def _note(self, participant: str, what: str, check: str = "") -> None:
+        """Say what cost a participant its slot. check: what its reply failed, if the log does not tell."""
+        run, number = self._plan.run, self._current().identity.number
+        _log.warning("%s", what, extra=self._context(participant))
+        with self._store.transaction() as session:
+            self._require_running(session).detail = f"round {number}: {participant}: {what}"
+            if check:
+                session.merge(Rejection(run=run, round=number, participant=participant, check=check))
+
+    def _context(self, participant: str) -> dict[str, str | int]:
+        """What an event of the open round belongs to."""
+        current = self._current()
+        return {
+            "run": self._plan.run,
+            "round": current.identity.number,
+            "participant": participant,
+            "slot": current.slot(participant).identifier().hex(),
+        }
 
     def _require_quorum(self, count: int, what: str) -> None:
         if count >= self._plan.quorum:

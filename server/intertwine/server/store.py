@@ -179,6 +179,17 @@ class RoundNonce(Base):
     nonce: Mapped[str]
 
 
+class Rejection(Base):
+    """A slot whose reply failed this check and is therefore not in the log; a repetition is the same row."""
+
+    __tablename__ = "rejections"
+
+    run: Mapped[str] = mapped_column(primary_key=True)
+    round: Mapped[int] = mapped_column(primary_key=True)
+    participant: Mapped[str] = mapped_column(primary_key=True)
+    check: Mapped[str] = mapped_column(primary_key=True)
+
+
 class Run(Base):
     """A launched run. state: launched, running, finished, failed or stopped.
 
@@ -361,6 +372,12 @@ class Store:
         note = sign_checkpoint(Checkpoint(self.origin, size, self._tree.root(size)), self._key)
         return LogView(note, size, self._tree)
 
+    def rejections(self) -> dict[str, int]:
+        """How many slots' replies failed each check and are therefore not in the log."""
+        rows = select(Rejection.check, func.count().label("slots")).group_by(Rejection.check)
+        with self.reading() as session:
+            return {row.check: row.slots for row in session.execute(rows)}
+
     def put_blob(self, data: bytes) -> str:
         """Keep bytes under their digest, which is returned."""
         digest = sha256(data)
@@ -413,15 +430,6 @@ class Store:
                 setattr(run, column, value)
 
 
-def now() -> int:
-    """The time that goes into entries: whole seconds since 1970, UTC."""
-    return int(time.time())
-
-
-def _length(session: Session) -> int:
-    """How many entries the log has: positions have no gaps."""
-    last = session.scalar(select(func.max(LogRow.position)))
-    return 0 if last is None else last + 1
 def open_database(home: Home) -> Database:
     """The home's database; nothing is created in it yet, nor its schema changed.
 
@@ -440,8 +448,17 @@ def open_database(home: Home) -> Database:
     return database
 
 
+def now() -> int:
+    """The time that goes into entries: whole seconds since 1970, UTC."""
+    return int(time.time())
+
+
 def _has_log(database: Database) -> bool:
     with database.reading() as session:
         return inspect(session.connection()).has_table(LogRow.__tablename__) and _length(session) > 0
 
 
+def _length(session: Session) -> int:
+    """How many entries the log has: positions have no gaps."""
+    last = session.scalar(select(func.max(LogRow.position)))
+    return 0 if last is None else last + 1
