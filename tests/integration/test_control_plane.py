@@ -256,6 +256,13 @@ def test_a_lost_key_is_not_replaced_by_another(home: Home, store: Store, lost: s
     assert store.size() == 1
 
 
+@pytest.mark.parametrize("damaged", ["tls.crt", "tls.key"])
+def test_what_init_cannot_read_is_one_sentence(home: Home, damaged: str) -> None:
+    (home.path / damaged).write_text("damaged")
+    with pytest.raises(InputError, match=damaged):
+        Home.init(home.path, ["new.example.org"], {})
+
+
 def test_the_ca_can_be_replaced(home: Home, store: Store) -> None:
     before = home.authority.read_bytes()
     for path in (home.authority, home.authority_key, home.certificate, home.certificate_key):

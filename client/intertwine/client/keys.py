@@ -22,7 +22,7 @@ from intertwine.client.home import Home
 from intertwine.client.identity import Identity
 from intertwine.client.ledger import Ledger, SlotRow
 from intertwine.protocols.errors import FederationError, InputError
-from intertwine.protocols.files import read_bounded, sync_folder
+from intertwine.protocols.files import lock, read_bounded, sync_folder
 from intertwine.protocols.keys import KeyStatus, NewKey, sign_new_key
 from intertwine.protocols.round import Commit, Signed
 from intertwine.protocols.signing import SigningKey
@@ -123,20 +123,18 @@ def _open_slot(ledger: Ledger, key: str) -> SlotRow | None:
 def _locked(home: Home, operation: int) -> Iterator[None]:
     """Hold the home's key lock; InputError if that takes more than two minutes."""
     deadline = time.monotonic() + _WAIT_S
-    descriptor = os.open(home.signing_key_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while (descriptor := _lock_now(home, operation)) is None:
+        if time.monotonic() > deadline:
+            raise InputError("The signing key is in use.", "Wait until rounds and enrolments are done.")
+        time.sleep(_POLL_S)
     try:
-        while not _try_lock(descriptor, operation):
-            if time.monotonic() > deadline:
-                raise InputError("The signing key is in use.", "Wait until rounds and enrolments are done.")
-            time.sleep(_POLL_S)
         yield
     finally:
         os.close(descriptor)
 
 
-def _try_lock(descriptor: int, operation: int) -> bool:
+def _lock_now(home: Home, operation: int) -> int | None:
     try:
-        fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
+        return lock(home.signing_key_lock, operation)
     except BlockingIOError:
-        return False
-    return True
+        return None

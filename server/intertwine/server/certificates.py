@@ -51,13 +51,21 @@ def renew_certificate(
     there; a key is made if there is none. Whether a new one was made.
     """
     if certificate.exists() and key.exists():
-        current = x509.load_pem_x509_certificate(read_bounded(certificate, _LIMIT))
+        current = read_certificate(certificate)
         lasts = current.not_valid_after_utc - datetime.now(UTC) > RENEWAL
         if lasts and certificate_hosts(current) == LOOPBACK.union(hosts):
             return False
     private = _key(key) if key.exists() else _new_key(key)
     _issue(authority, authority_key, certificate, private, sorted(hosts))
     return True
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """A PEM certificate; InputError if the file holds none."""
+    try:
+        return x509.load_pem_x509_certificate(read_bounded(path, _LIMIT))
+    except ValueError as error:
+        raise InputError(f"{path} is not a PEM certificate.", "Restore it from a backup.") from error
 
 
 def certificate_hosts(certificate: x509.Certificate) -> frozenset[str]:
@@ -74,7 +82,7 @@ def _issue(
     private: ec.EllipticCurvePrivateKey,
     hosts: list[str],
 ) -> None:
-    issuer = x509.load_pem_x509_certificate(read_bounded(authority, _LIMIT))
+    issuer = read_certificate(authority)
     signer = _key(authority_key)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, (hosts or ["localhost"])[0][:64])])
     names = [_general_name(host) for host in sorted(LOOPBACK.union(hosts))]
@@ -105,7 +113,10 @@ def _new_key(path: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def _key(path: Path) -> ec.EllipticCurvePrivateKey:
-    key = load_pem_private_key(read_bounded(path, _LIMIT), password=None)
+    try:
+        key = load_pem_private_key(read_bounded(path, _LIMIT), password=None)
+    except (TypeError, ValueError):  # encrypted, or no key
+        key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise InputError(f"{path} is not an EC key.", "Restore it from a backup.")
     return key

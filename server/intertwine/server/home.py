@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from cryptography import x509
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from intertwine.protocols.document import describe
@@ -29,7 +28,12 @@ from intertwine.protocols.errors import InputError
 from intertwine.protocols.files import make_home, make_private_directory, require_files
 from intertwine.protocols.settings import read_settings, write_settings
 from intertwine.protocols.signing import SigningKey
-from intertwine.server.certificates import certificate_hosts, issue_authority, renew_certificate
+from intertwine.server.certificates import (
+    certificate_hosts,
+    issue_authority,
+    read_certificate,
+    renew_certificate,
+)
 
 Port: TypeAlias = Annotated[int, Field(ge=1, le=65_535)]
 LOOPBACK_ADDRESS = "127.0.0.1"
@@ -187,7 +191,7 @@ class Home:
         """Names and addresses of the servers' certificate; none if there is no certificate yet."""
         if not self.certificate.exists():
             return frozenset()
-        return certificate_hosts(x509.load_pem_x509_certificate(self.certificate.read_bytes()))
+        return certificate_hosts(read_certificate(self.certificate))
 
     @property
     def signing_key_file(self) -> Path:
