@@ -19,8 +19,8 @@ import yaml
 
 from intertwine.client import cli as agent
 from intertwine.server import cli as coordinator
-from intertwine.server.database import postgresql_url
-from intertwine.server.home import CoordinatorSettings
+from intertwine.server.database import URL_VARIABLE, database_url, postgresql_url
+from intertwine.server.home import CoordinatorSettings, Home
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -129,6 +129,38 @@ def test_units_are_confined(unit: Path, tmp_path: Path) -> None:
     copy.write_text(unit.read_text())
     rated = run("systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", copy)
     assert rated.returncode == 0, rated.stdout
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
+
+
+def test_commands_beside_the_service_find_its_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are typed with `sudo -u`, without the service's environment: the home itself says where it is."""
+    monkeypatch.delenv(URL_VARIABLE, raising=False)
+    (text,) = re.findall(r"^```ini\n(.*?)^```$", page("how-to/deploy.md"), re.MULTILINE | re.DOTALL)
+    name, _, options = text.partition("=")
+    assert (name, options.count("\n")) == ("INIT_OPTIONS", 1)
+    given = parse(["coordinator", "init", *options.split()]).params
+    home = Home.init(tmp_path / "home", given["host"], {"database_url": given["database"]})
+    assert database_url(home) == postgresql_url(given["database"], "INIT_OPTIONS")
+
+
+def test_commands_of_the_runbook_are_for_homes_and_services_that_exist() -> None:
+    homes = {str(parse(words).params["home"]) for unit in UNITS for words in unit_commands(unit)}
+    functions = re.findall(r"^intertwine\(\) \{ (.*); \}$", page("runbook.md"), re.MULTILINE)
+    assert {found for text in functions for found in re.findall(r"--home (\S+)", text)} == homes
+    assert {found for text in functions for found in re.findall(r"exec -T (\S+)", text)} <= set(services())
+    pods = {found for text in functions for found in re.findall(r"(\S+)-0 ", text)}
+    assert pods == {"fed-coordinator"}
+    assert len(functions) == 5
+
+
+def test_what_the_pages_put_into_the_clone_is_not_committed() -> None:
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {"deploy/.env", "deploy/data/", "deploy/tokens/", "/tutorial/"} <= set(ignored)
 
 
 # Containers
@@ -407,7 +439,7 @@ def test_the_coordinator_reaches_its_own_database_where_one_says() -> None:
 
 
 def test_names_fit_into_labels() -> None:
-    """A StatefulSet's name and a hash are one label, of up to 63 characters; a release's name has up to 53."""
+    """A name and a hash are one label of pods, of up to 63 characters; a release's name has up to 53."""
     documents = list(manifests(PASSWORD, "r" * 53))
     assert max(len(document["metadata"]["name"]) for document in documents) <= 63 - len("-0123456789")
 
