@@ -251,7 +251,7 @@ def test_the_budget_names_every_run_and_open_slot_whatever_the_settings_say(home
     settings = home.settings
     write_settings(home.settings_file, settings.model_copy(update={"tasks": {}}))
     shown = command(home, "budget").stdout
-    assert "epsilon of a line, not limited: settings.toml lacks the task" in shown
+    assert "epsilon of a line, not joined: settings.toml lacks the task" in shown
     rows = [line.replace("│", " ").split() for line in shown.splitlines() if line.startswith("│")]
     _, cost = epsilon(home)
     figures = ["proven-participant", "attested-record"]

@@ -63,7 +63,7 @@ def _show(tasks: dict[str, list[SlotRow]], settings: AgentSettings) -> None:
         limit = (
             f"at most {chosen.max_epsilon:g} in all"
             if chosen
-            else "not limited: settings.toml lacks the task"
+            else "not joined: settings.toml lacks the task"
         )
         console.print(f"[bold]{name}[/]: epsilon of {_record(name)}, {limit}")
         console.print(_table(slots))
