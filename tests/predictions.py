@@ -71,7 +71,7 @@ class Publisher:
     @contextmanager
     def answering(self) -> Iterator[tuple[httpx.Client, dict[str, Slot[Any]]]]:
         """The agent's web service on a free port: a client that has the key, and the slots by their tasks."""
-        metrics = Metrics()
+        metrics = Metrics(self.home.ledger)
         slots = open_slots(self.home, metrics)
         app = web_service(slots, ApiKeys(self.home.api_keys), metrics)
         listener = socket.create_server(("127.0.0.1", 0))

@@ -1,7 +1,11 @@
 """What Prometheus may know of the serving agent: counts and times, no label that a request can choose."""
 
+from pathlib import Path
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.process_collector import ProcessCollector
+
+from intertwine.client.serving.proof_times import ProofTimes
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -9,9 +13,10 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 class Metrics:
     """The agent's figures, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Path) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
+        self._proofs = ProofTimes(ledger, self._registry)
         self.requests = Counter(
             "intertwine_agent_requests",
             "Requests that were answered.",
@@ -51,4 +56,5 @@ class Metrics:
 
     def text(self) -> bytes:
         """All of them in Prometheus' text format."""
+        self._proofs.update()
         return generate_latest(self._registry)

@@ -68,7 +68,7 @@ def serve(home: Home, address: Address, interval_s: float, on_ready: Callable[[s
         signal.signal(number, lambda *_: sys.exit(0))
     torch.set_num_threads(1)
     address.check()
-    metrics, keys = Metrics(), ApiKeys(home.api_keys)
+    metrics, keys = Metrics(home.ledger), ApiKeys(home.api_keys)
     keys.all()
     slots = open_slots(home, metrics)
     with _listen(address) as listener, refreshing(slots, interval_s):
