@@ -31,6 +31,7 @@ from intertwine.protocols.entries import (
     CommitEntry,
     KeyChange,
     Publication,
+    RunResumed,
     decode_entry,
 )
 from intertwine.protocols.envelope import Envelope
@@ -51,6 +52,7 @@ from intertwine.server.closing import end_run
 from intertwine.server.enrolment import enrol, invite
 from intertwine.server.launch import launch
 from intertwine.server.membership import key_status
+from intertwine.server.store import now
 from tests.federation import MemoryFederation
 
 SPECIFICATION = Path(__file__).parents[1] / "protocols" / "spec"
@@ -133,11 +135,12 @@ def _run(root: Path) -> MemoryFederation:
 
 
 def _administer(federation: MemoryFederation) -> None:
-    """Let an auditor in and out, stop a run; let a participant change its key, and revoke it."""
+    """Let an auditor in and out, resume a run and stop it; let a participant change its key, and revoke it."""
     grant(federation.store, "external-auditor", "auditor", 90 * 86_400)
     end_grants(federation.store, "external-auditor")
     plan = federation.plan("risk", "autumn", quorum=1, rounds=1)
     launch(federation.store, federation.key, plan, lambda: 1)
+    federation.store.record(Act(time=now(), act=RunResumed(run=plan.run)))
     end_run(federation.store, plan, "stopped", "stopped by the coordinator")
     federation.change_key("meadow-shop")
     federation.revoke("meadow-shop")

@@ -149,7 +149,14 @@ def test_halved_noise_is_rejected(enrolled: MemoryFederation, choices: dict[str,
 
 def test_launch_names_who_has_not_enrolled(federation: MemoryFederation) -> None:
     with pytest.raises(InputError, match=r"'alder'.*intertwine agent dataset commit toy"):
-        federation.plan("toy", "early", **STATISTICS)
+        federation.plan("toy", "early", participants=["alder", "birch"], **STATISTICS)
+
+
+def test_launch_leaves_out_who_has_not_enrolled(federation: MemoryFederation) -> None:
+    plan = federation.plan("toy", "early", **STATISTICS)
+    assert (plan.participants, plan.quorum) == (["birch"], 1)
+    with pytest.raises(InputError, match="quorum: 2 is more than the 1"):
+        federation.plan("toy", "early", quorum=2, **STATISTICS)
 
 
 @pytest.mark.parametrize(

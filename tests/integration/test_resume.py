@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from intertwine.client.budget import spent
 from intertwine.protocols.entries import (
+    Act,
     Entry,
     Failure,
     ModelEntry,
@@ -15,6 +16,7 @@ from intertwine.protocols.entries import (
     Publication,
     ReleaseEntry,
     RoundOpened,
+    RunResumed,
 )
 from intertwine.protocols.errors import FederationError, InputError, StorageError
 from intertwine.protocols.plan import Plan
@@ -54,8 +56,16 @@ class FakeControl:
     """SuperLink's Control API, as far as resuming needs it: it counts the drivers that were started."""
 
     started = 0
+    refusal = ""
+    up = True
+
+    def require_answer(self) -> None:
+        if not self.up:
+            raise FederationError("The SuperLink does not answer.")
 
     def launch(self, _config: object) -> int:
+        if self.refusal:
+            raise FederationError(self.refusal)
         self.started += 1
         return self.started
 
@@ -114,8 +124,32 @@ def test_a_failed_run_goes_on_with_its_next_round(pair: MemoryFederation) -> Non
 
     assert [entry.round.number for entry in entries(pair, plan.run, ModelEntry)] == [2]
     assert len(entries(pair, plan.run, Failure)) == 1
+    assert [entry.act for entry in entries(pair, plan.run, Act)] == [RunResumed(run=plan.run)]
     assert pair.store.run(plan.run).state == "finished"
     assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed
+
+
+@pytest.mark.parametrize(("failing", "acts"), [({"up": False}, 0), ({"refusal": "It is full."}, 1)])
+def test_a_resumption_that_fails_leaves_the_run_as_it_was(
+    pair: MemoryFederation, failing: dict[str, object], acts: int
+) -> None:
+    """Otherwise the next `up` would run it, unasked."""
+    plan = pair.plan("toy", "down", rounds=2)
+
+    def refuse() -> None:
+        raise FederationError("The SuperLink does not answer.")
+
+    with pytest.raises(FederationError):
+        launch(pair.store, pair.key, plan, refuse)
+    before = pair.store.run("down")
+    control = FakeControl()
+    vars(control).update(failing)
+    with pytest.raises(FederationError):
+        resume(pair.home, pair.store, control, "down")
+    after = pair.store.run("down")
+    assert (after.state, after.detail) == (before.state, before.detail) == ("failed", before.detail)
+    assert len(entries(pair, "down", Act)) == acts
+    pair.assert_passes()
 
 
 def test_operators_see_the_phase_of_a_run_and_how_long_it_will_take(

@@ -26,6 +26,7 @@ from intertwine.protocols.entries import (
     ReleaseEntry,
     Revocation,
     RoundOpened,
+    RunResumed,
     RunStopped,
 )
 from intertwine.protocols.keys import NewKey, sign_new_key
@@ -382,9 +383,25 @@ def test_stopped_run_publishes_nothing(recording: Recording) -> None:
     assert finding(recording) == ("publication", position + 1, "the run was stopped")
 
 
+def test_resumed_run_goes_on(recording: Recording) -> None:
+    cut(recording, RoundOpened, 1)
+    recording.entries.append(Act(time=1, act=RunResumed(run="spring")))
+    assert not judged(recording).findings
+
+
+def test_a_stopped_run_is_not_resumed(recording: Recording) -> None:
+    position = cut(recording, RoundOpened, 1)
+    acts = (RunStopped(run="spring"), RunResumed(run="spring"))
+    recording.entries.extend(Act(time=1, act=act) for act in acts)
+    assert finding(recording) == ("plan", position + 1, "the run was stopped before")
+
+
+@pytest.mark.parametrize("act", [RunStopped, RunResumed])
 @pytest.mark.parametrize(("run", "words"), [("summer", "not planned"), ("spring", "already published")])
-def test_unfounded_stop(recording: Recording, run: str, words: str) -> None:
-    recording.entries.append(Act(time=1, act=RunStopped(run=run)))
+def test_unfounded_stop_or_resumption(
+    recording: Recording, act: type[RunStopped | RunResumed], run: str, words: str
+) -> None:
+    recording.entries.append(Act(time=1, act=act(run=run)))
     check, _, problem = finding(recording)
     assert check == "plan"
     assert words in problem

@@ -50,6 +50,7 @@ def main() -> None:
         command = _Groups(
             name="intertwine", help="Federated edge deployment with proven differential privacy."
         )
+        click.version_option(package_name="intertwine", prog_name="intertwine")(command)
         # Outside standalone mode click returns the code of `typer.Exit` instead of exiting with it.
         code = command(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

@@ -51,6 +51,13 @@ class RunStopped(Document):
     run: Name
 
 
+class RunResumed(Document):
+    """A run that had failed, or that nothing drove any more, was told to go on."""
+
+    kind: Literal["resume"] = "resume"
+    run: Name
+
+
 class AccessGranted(Document):
     """Somebody may use the control plane under this name and with this role until `expires`.
 
@@ -77,7 +84,8 @@ class Act(Document):
     type: Literal["act"] = "act"
     time: Timestamp
     act: Annotated[
-        LogCreated | InvitationIssued | RunStopped | AccessGranted | AccessEnded, Field(discriminator="kind")
+        LogCreated | InvitationIssued | RunStopped | RunResumed | AccessGranted | AccessEnded,
+        Field(discriminator="kind"),
     ]
 
 
@@ -252,7 +260,7 @@ def run_of(entry: Entry) -> str:
             return identity.run
         case RoundOpened() | BeaconEntry() | ModelEntry() | Publication() | Failure():
             return entry.round.run
-        case Act(act=RunStopped(run=run)):
+        case Act(act=RunStopped(run=run) | RunResumed(run=run)):
             return run
         case _:
             return ""

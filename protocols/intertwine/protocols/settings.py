@@ -1,8 +1,8 @@
-"""Settings files: one TOML file a role, validated as a whole."""
+"""TOML files that people write: settings, one file a role, and the choices for a plan."""
 
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, ValidationError
@@ -19,12 +19,21 @@ Settings = TypeVar("Settings", bound=BaseModel)
 def read_settings(path: Path, model: type[Settings]) -> Settings:
     """Read and validate a settings file; InputError names the file and the field."""
     try:
-        values = tomllib.loads(read_bounded(path, MAX_SETTINGS_BYTES).decode())
-        return model.model_validate(values)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}.", "Correct it or restore a backup.") from error
+        return model.model_validate(read_toml(path, MAX_SETTINGS_BYTES))
     except ValidationError as error:
         raise InputError(f"{path}: {describe(error)}", "Correct the field.") from error
+
+
+def read_toml(path: Path, limit: int) -> dict[str, Any]:
+    """The table in a TOML file of at most `limit` bytes; InputError if it holds none."""
+    text = read_bounded(path, limit)
+    try:
+        return tomllib.loads(text.decode())
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except ValueError as error:  # no UTF-8, no TOML, or a number of thousands of digits
+        problem = str(error)
+    raise InputError(f"{path} is not valid TOML: {problem}.", "Correct it, or restore a backup.")
 
 
 def write_settings(path: Path, settings: BaseModel) -> None:

@@ -16,15 +16,13 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 
-from intertwine.protocols.errors import InputError
-from intertwine.protocols.plan import Plan
 from intertwine.server.access import Caller, CallerRole
-from intertwine.server.closing import end_run
 from intertwine.server.cosigning import coordinator_policy
 from intertwine.server.enrolment import invite
 from intertwine.server.export import export_bundle
 from intertwine.server.home import Home
 from intertwine.server.store import Run, Store
+from intertwine.server.supervisor import stop as stop_run
 from intertwine.server.views import ParticipantView, RunView, participant_views, run_views
 
 _log = logging.getLogger(__name__)
@@ -101,12 +99,8 @@ def admin_router(home: Home, store: Store, allow: Authorise, forget: ForgetDrive
     @router.post("/runs/{run}/stop")
     def stop(run: str, caller: Administrator) -> RunView:
         """End a run before its time."""
-        row = store.run(run)
-        if row.ended:
-            raise InputError(f"Run {run!r} has {row.state} already.")
-        end_run(store, Plan.decode(row.plan), "stopped", f"stopped by {caller.name}")
+        stop_run(store, run, f"stopped by {caller.name}", forget)
         _log.warning("stopped by %s", caller.name, extra={"run": run})
-        forget(row)
         return next(view for view in run_views(store) if view.run == run)
 
     return router

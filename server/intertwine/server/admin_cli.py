@@ -14,6 +14,7 @@ from rich.text import Text
 
 from intertwine.protocols.doctor import as_json as findings_as_json
 from intertwine.protocols.doctor import healthy, show
+from intertwine.protocols.errors import InputError
 from intertwine.server.access import end_grants
 from intertwine.server.access import grant as grant_access
 from intertwine.server.doctor import diagnose
@@ -26,16 +27,18 @@ HomeOption = Annotated[Path, typer.Option("--home", help="The coordinator's home
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_HOME = Path.home() / ".intertwine" / "coordinator"
 _DAY_S = 86_400
+_MAX_DAYS = 3650
 
 
 def grant(
     name: Annotated[str, typer.Argument(help="Who gets the token.")],
     role: Annotated[str, typer.Option(help="coordinator or auditor.")],
-    days: Annotated[float, typer.Option(min=0.0, help="How long the token is valid.")] = 90.0,
+    days: Annotated[float, typer.Option(help="How long the token is valid, at most ten years.")] = 90.0,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Print a token for the control plane. It is logged as an act, and never shown again."""
-    typer.echo(grant_access(_store(home), name, role, int(_DAY_S * days)))
+    lifetime_s = seconds("--days", days, _DAY_S, _MAX_DAYS)
+    typer.echo(grant_access(_store(home), name, role, lifetime_s))
 
 
 def revoke_token(
@@ -80,13 +83,20 @@ def models(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
 
 def doctor(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Examine what is installed, files, certificates, disk, database and ports. Changes nothing."""
-    findings = diagnose(Home.open(home))
+    findings = diagnose(Home.find(home))
     if as_json:
         typer.echo(findings_as_json(findings))
     else:
         show(findings, console)
     if not healthy(findings):
         raise typer.Exit(1)
+
+
+def seconds(option: str, amount: float, unit_s: int, most: int) -> int:
+    """How long `amount` units are; InputError, which names the option, unless it is in (0, most]."""
+    if not 0 < amount <= most:  # nor is NaN
+        raise InputError(f"{option} is {amount:g}.", f"Give a number over 0 and up to {most}.")
+    return max(1, int(unit_s * amount))
 
 
 def when(time: int) -> str:

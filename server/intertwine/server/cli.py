@@ -1,6 +1,7 @@
 """`intertwine coordinator`: run a federation."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,25 +15,27 @@ from rich.text import Text
 from intertwine.models.registry import task as find_task
 from intertwine.protocols.accounting import Assurance, guarantee
 from intertwine.protocols.checkpoint import log_verifier
-from intertwine.protocols.errors import FederationError, InputError
+from intertwine.protocols.errors import FederationError
 from intertwine.protocols.logs import configure_logging
 from intertwine.protocols.plan import Plan
+from intertwine.protocols.settings import read_toml
 from intertwine.server.access import grants_in_force
-from intertwine.server.admin_cli import doctor, grant, models, revoke_token, runs, when
-from intertwine.server.closing import end_run
+from intertwine.server.admin_cli import doctor, grant, models, revoke_token, runs, seconds, when
 from intertwine.server.cosigning import coordinator_policy, quorum_reached
 from intertwine.server.database import Database, postgresql_url
 from intertwine.server.enrolment import invite as make_invitation
 from intertwine.server.export import export_bundle
 from intertwine.server.home import Home
-from intertwine.server.launch import build_plan, read_plan_file
+from intertwine.server.launch import build_plan
 from intertwine.server.launch import launch as launch_run
+from intertwine.server.membership import active_participants
 from intertwine.server.membership import revoke as end_membership
 from intertwine.server.pace import expected_seconds
 from intertwine.server.store import Run, Store
 from intertwine.server.superlink import ControlClient
 from intertwine.server.supervisor import forget_driver, start_driver
 from intertwine.server.supervisor import resume as resume_run
+from intertwine.server.supervisor import stop as stop_run
 from intertwine.server.up import control_client, down
 from intertwine.server.up import up as serve
 from intertwine.server.views import participant_views, run_views
@@ -49,6 +52,8 @@ app.command("doctor")(doctor)
 HomeOption = Annotated[Path, typer.Option("--home", help="The coordinator's home folder.")]
 _DEFAULT_HOME = Path.home() / ".intertwine" / "coordinator"
 _LOOK_S, _PATIENCE_S, _WATCH_S = 5.0, 60.0, 1.0
+_HOUR_S, _MAX_HOURS = 3600, 24 * 365
+_MAX_PLAN_FILE_BYTES = 64 << 10
 
 
 @app.command()
@@ -72,10 +77,16 @@ def init(
     ports = {"fleet_port": fleet_port, "control_port": control_port, "superlink_port": superlink_port}
     given = {"bind": bind, "database_url": database, **ports}
     choices = {name: value for name, value in given.items() if value is not None}
+    before = _shown(Home(home))
     opened = Home.init(home, host or (), choices)
     _store(opened)
     console.print(f"The coordinator's home is {home}; its log key is {opened.signing_key.public}")
     typer.echo(f"For policies: log {log_verifier(opened.signing_key.public)}")
+    after = _shown(opened)
+    if changed := [name for name in before if before[name] != after[name]]:
+        for name in changed:
+            console.print(f"{name}: {after[name]}; it was {before[name]}.", highlight=False)
+        console.print("Restart `up` if it runs.")
 
 
 @app.command()
@@ -84,11 +95,12 @@ def invite(
     role: Annotated[str, typer.Option(help="retailer, creator, smb or security.")],
     task: Annotated[list[str], typer.Option(help="A task it may join; once for each task.")],
     home: HomeOption = _DEFAULT_HOME,
-    hours: Annotated[float, typer.Option(min=0.0, help="How long the token is valid.")] = 72.0,
+    hours: Annotated[float, typer.Option(help="How long the token is valid, at most a year.")] = 72.0,
 ) -> None:
     """Print a one-time invitation token."""
+    lifetime_s = seconds("--hours", hours, _HOUR_S, _MAX_HOURS)
     opened = Home.open(home)
-    typer.echo(make_invitation(opened, _store(opened), participant, role, task, int(3600 * hours)))
+    typer.echo(make_invitation(opened, _store(opened), participant, role, task, lifetime_s))
 
 
 @app.command()
@@ -118,25 +130,33 @@ def up(
 
 @app.command()
 def launch(
-    task: Annotated[str, typer.Argument(help="forecast, recommendation or risk.")],
+    task: Annotated[
+        str, typer.Argument(help="What to train: forecast, recommendation, risk or an installed task.")
+    ],
     run: Annotated[str, typer.Option(help="A name for the run.")],
     home: HomeOption = _DEFAULT_HOME,
     plan: Annotated[Path | None, typer.Option(help="A TOML file with plan fields of your choice.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Number of rounds.")] = None,
     participant: Annotated[list[str] | None, typer.Option(help="Take only these.")] = None,
     wait: Annotated[bool, typer.Option(help="Follow the run to its end.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Log and start nothing.")] = False,
 ) -> None:
     """Check a plan, show what it costs, log it and start its run."""
     opened = Home.open(home)
-    store = _store(opened)
-    choices: dict[str, Any] = read_plan_file(plan) if plan else {}
+    store, control = _store(opened), control_client(opened)
+    choices: dict[str, Any] = read_toml(plan, _MAX_PLAN_FILE_BYTES) if plan else {}
     if rounds is not None:
         choices["rounds"] = rounds
     if participant:
         choices["participants"] = participant
     checked = build_plan(store, task, run, choices)
+    if not dry_run:
+        control.require_answer()
+    if "participants" not in choices:
+        _show_left_out(store, checked)
     _show_cost(store, checked)
-    control = control_client(opened)
+    if dry_run:
+        return
     launch_run(store, opened.signing_key, checked, lambda: start_driver(opened, store, control, run))
     if wait:
         _follow(store, checked, control)
@@ -203,12 +223,8 @@ def stop(
     if not run:
         down(opened)
         return
-    store = _store(opened)
-    row = store.run(run)
-    if row.ended:
-        raise InputError(f"Run {run!r} has {row.state} already.")
-    end_run(store, Plan.decode(row.plan), "stopped", "stopped by the coordinator")
-    forget_driver(control_client(opened), row)
+    forget = partial(forget_driver, control_client(opened))
+    stop_run(_store(opened), run, "stopped by the coordinator", forget)
 
 
 @app.command()
@@ -233,8 +249,24 @@ def export(
         )
 
 
+def _shown(home: Home) -> dict[str, str]:
+    """A home's settings but for the database's URL, and the certificate's names; nothing for a new home."""
+    if not home.settings_file.is_file():
+        return {}
+    settings = home.settings.model_dump(mode="json", exclude={"database_url"})
+    return {name: str(value) for name, value in settings.items()} | {
+        "certificate": ", ".join(sorted(home.certificate_hosts))
+    }
+
+
 def _store(home: Home) -> Store:
     return Store(home, home.signing_key)
+
+
+def _show_left_out(store: Store, plan: Plan) -> None:
+    members = [member.name for member in active_participants(store) if plan.task in member.tasks]
+    if left_out := [name for name in members if name not in plan.participants]:
+        console.print(f"Left out, for they have not enrolled records that fit: {', '.join(left_out)}.")
 
 
 def _show_cost(store: Store, plan: Plan) -> None:

@@ -79,23 +79,23 @@ def enrolled_chain(store: Store, participant: str, task: str, head: str = "") ->
     return None if head else chain
 
 
-def check_enrolled(store: Store, plan: Plan) -> None:
-    """InputError unless every participant of a data-bound plan has enrolled records of the plan's form."""
+def unprepared(store: Store, plan: Plan) -> dict[str, InputError]:
+    """Participants of a data-bound plan that have not enrolled records of its form, and what they lack."""
     mechanism = plan.mechanism
     if isinstance(mechanism, ReleaseMechanism):
-        return
+        return {}
     wanted = planned_shape(plan, mechanism)
     remedy = f"Let it run: intertwine agent dataset commit {plan.task}"
+    found = {}
     for name in plan.participants:
         documents = _documents(store, name, plan.task)
-        if not documents:
-            raise InputError(f"Participant {name!r} has enrolled no records for task {plan.task!r}.", remedy)
-        shape = document_shape(documents[-1].body)
+        shape = document_shape(documents[-1].body) if documents else None
+        problem = f"records of the form {shape}; the plan needs {wanted}"
+        if shape is None:
+            problem = f"no records for task {plan.task!r}"
         if shape != wanted:
-            raise InputError(
-                f"Participant {name!r} has enrolled records of the form {shape}; the plan needs {wanted}.",
-                remedy,
-            )
+            found[name] = InputError(f"Participant {name!r} has enrolled {problem}.", remedy)
+    return found
 
 
 def _documents(store: Store, participant: str, task: str) -> list[Signed[Dataset]]:

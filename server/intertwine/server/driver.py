@@ -30,7 +30,7 @@ def drive(fleet: Fleet, config: Mapping[str, object], flower_run: int) -> None:
     """Drive the run that `config` names (keys home and run) over Flower's nodes, in Flower's process.
 
     flower_run: Flower's id of this process. What fails here without ending the run leaves it for the next
-    driver; its detail says what it was.
+    driver; its detail says what it was. A run that is stopped, or lacks its quorum, has ended in order.
     """
     home = Home.open(Path(str(config["home"])))
     key, name = home.signing_key, str(config["run"])
@@ -44,8 +44,14 @@ def drive(fleet: Fleet, config: Mapping[str, object], flower_run: int) -> None:
             _wait_for_nodes(fleet, {int(m.node_id) for m in active if m.name in plan.participants})
             RunDriver(store, key, plan, _FlowerTransport(fleet), coordinator_policy(home)).execute()
         except Exception as error:
+            row = store.run(name)
+            if row.state in ("failed", "stopped"):
+                _log.warning("the run has %s: %s", row.state, row.detail, extra={"run": name})
+                # Flower may refuse what its own code still sends for the run; that is in Flower's log.
+                logging.getLogger("flwr").propagate = False
+                return
             _log.exception("the run was interrupted", extra={"run": name})
-            if not store.run(name).ended:
+            if not row.ended:
                 store.update_run(name, detail=f"interrupted: {type(error).__name__}: {error}"[:500])
             raise
 

@@ -1,9 +1,9 @@
 """From a task and a few choices to a signed, logged plan, and from there to a running run."""
 
-import tomllib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from intertwine.models.recipes import recipe
 from intertwine.models.registry import task as find_task
@@ -11,35 +11,26 @@ from intertwine.models.task import DataBoundTask, ReleaseTask, Task
 from intertwine.protocols.aggregation import parameters_to_bytes
 from intertwine.protocols.entries import PlanEntry
 from intertwine.protocols.errors import InputError, IntertwineError
-from intertwine.protocols.files import read_bounded
 from intertwine.protocols.mechanism import ReleaseMechanism
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.round import Signed, model_digest
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.closing import end_run
-from intertwine.server.datasets import check_enrolled
+from intertwine.server.datasets import unprepared
 from intertwine.server.membership import active_participants, revoked
 from intertwine.server.store import Run, Store, now
 from intertwine.zk.dataset import Shape
 from intertwine.zk.round_proof import planned_shape
 
-MAX_PLAN_FILE_BYTES = 64 << 10
 DEFAULT_DEADLINE_S = 120
-
-
-def read_plan_file(path: Path) -> dict[str, Any]:
-    """The choices in a TOML plan file; InputError if it is not TOML."""
-    try:
-        return tomllib.loads(read_bounded(path, MAX_PLAN_FILE_BYTES).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not valid TOML: {error}.", "Correct it.") from error
 
 
 def build_plan(store: Store, task: str, run: str, choices: Mapping[str, Any]) -> Plan:
     """A plan from the task's recipe and the coordinator's own choices.
 
-    choices: any of the plan's fields, except those that follow from task and deployment. InputError names
-    the field that does not fit.
+    choices: any of the plan's fields, except those that follow from task and deployment. Without
+    participants, it is for all who are enrolled for the task, and have enrolled records if it needs them.
+    InputError names the field that does not fit.
     """
     definition = find_task(task)
     derived = {
@@ -70,19 +61,22 @@ def build_plan(store: Store, task: str, run: str, choices: Mapping[str, Any]) ->
         **choices,
         **derived,
     }
-    values.setdefault("quorum", len(values["participants"]) // 2 + 1)
-    plan = Plan.parse(values)
+    plan = _parse(values)
+    with store.reading() as session:
+        _require_new(session, plan.run)
     _check_members(store, plan)
     _check_task(definition, plan)
-    check_enrolled(store, plan)
-    return plan
+    missing = unprepared(store, plan)
+    ready = [name for name in plan.participants if name not in missing]
+    if missing and ("participants" in choices or not ready):
+        raise next(iter(missing.values()))
+    return _parse({**values, "participants": ready})
 
 
 def launch(store: Store, key: SigningKey, plan: Plan, start: Callable[[], object]) -> None:
     """Log the plan and let `start` start a driver of its run; if that fails, the log says so too."""
-    if any(run.name == plan.run for run in store.runs()):
-        raise InputError(f"There is a run {plan.run!r} already.", "Choose another --run.")
     with store.transaction() as session:
+        _require_new(session, plan.run)
         if gone := revoked(session, plan.participants):
             raise InputError(f"Participant {min(gone)!r} is revoked.", "Leave it out of the plan.")
         store.append(session, PlanEntry(time=now(), plan=Signed[Plan].create(plan, key)))
@@ -92,6 +86,18 @@ def launch(store: Store, key: SigningKey, plan: Plan, start: Callable[[], object
     except IntertwineError as error:
         end_run(store, plan, "failed", str(error))
         raise
+
+
+def _parse(values: Mapping[str, Any]) -> Plan:
+    """The plan with these fields; its quorum is a majority unless they say otherwise."""
+    participants = values["participants"]
+    majority = len(participants) // 2 + 1 if isinstance(participants, list) else 1
+    return Plan.parse({"quorum": majority, **values})
+
+
+def _require_new(session: Session, run: str) -> None:
+    if session.get(Run, run) is not None:
+        raise InputError(f"There is a run {run!r} already.", "Choose another --run.")
 
 
 def _check_members(store: Store, plan: Plan) -> None:

@@ -7,9 +7,11 @@ one that has not begun yet from one that never will.
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
+from intertwine.protocols.entries import Act, RunResumed
 from intertwine.protocols.errors import FederationError, InputError, IntertwineError
 from intertwine.protocols.plan import Plan
 from intertwine.server.closing import end_run
@@ -35,9 +37,10 @@ def start_driver(home: Home, store: Store, control: ControlClient, run: str) -> 
 
 
 def resume(home: Home, store: Store, control: ControlClient, run: str) -> None:
-    """Let a run go on that was interrupted, or with its next round if it has failed.
+    """Let a run go on that was interrupted, or with its next round if it has failed, and log that.
 
     InputError if it is being driven, has finished or was stopped, or if it failed in its last round.
+    FederationError if the SuperLink does not take it; the run is as it was then.
     """
     row = store.run(run)
     if driven(home, run):
@@ -47,9 +50,29 @@ def resume(home: Home, store: Store, control: ControlClient, run: str) -> None:
         raise InputError(
             f"Run {run!r} has {row.state} and has no round left to go on with.", "Launch a new run."
         )
-    store.update_run(run, state="launched", detail="resumed")
-    forget_driver(control, row)
-    start_driver(home, store, control, run)
+    control.require_answer()
+    with store.transaction() as session:
+        current = session.get_one(Run, run)
+        if current.state != row.state:
+            raise InputError(f"Run {run!r} has just {current.state}.", "See: intertwine coordinator status")
+        current.state, current.detail = "launched", "resumed"
+        store.append(session, Act(time=now(), act=RunResumed(run=run)))
+    try:
+        forget_driver(control, row)
+        start_driver(home, store, control, run)
+    except IntertwineError:
+        # Otherwise the run would go on, and spend budgets, whenever somebody starts the SuperLink.
+        store.update_run(run, state=row.state, detail=row.detail)
+        raise
+
+
+def stop(store: Store, run: str, reason: str, forget: Callable[[Run], object]) -> None:
+    """End a run before its time, log that, and let `forget` tell Flower; InputError if it has ended."""
+    row = store.run(run)
+    if row.ended:
+        raise InputError(f"Run {run!r} has {row.state} already.", "Nothing needs to be stopped.")
+    end_run(store, Plan.decode(row.plan), "stopped", reason)
+    forget(row)
 
 
 def forget_driver(control: ControlClient, row: Run) -> None:

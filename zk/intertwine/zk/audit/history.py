@@ -35,6 +35,7 @@ from intertwine.protocols.entries import (
     ReleaseEntry,
     Revocation,
     RoundOpened,
+    RunResumed,
     RunStopped,
 )
 from intertwine.protocols.errors import IntertwineError
@@ -52,6 +53,7 @@ _CHECKS: dict[type[Document], str] = {
     AccessGranted: "enrolment",
     AccessEnded: "enrolment",
     RunStopped: "plan",
+    RunResumed: "plan",
     Enrolment: "enrolment",
     KeyChange: "enrolment",
     Revocation: "enrolment",
@@ -258,15 +260,18 @@ class History:
             case Act(act=AccessEnded(number=number)):
                 self._membership.end_grant(number)
             case Act(act=RunStopped(run=name)):
-                self._stop(name)
+                self._going(name).stopped = True
+            case Act(act=RunResumed(run=name)):
+                self._going(name)
 
-    def _stop(self, name: str) -> None:
+    def _going(self, name: str) -> RunHistory:
+        """A planned run that was neither stopped nor published."""
         run = self.runs.get(name)
         if run is None:
             raise broken(f"run {name!r} was not planned")
         require(not run.stopped, "the run was stopped before")
         require(run.publication is None, "the run has already published its model")
-        run.stopped = True
+        return run
 
     def _dataset(self, index: int, entry: DatasetEntry) -> None:
         body = entry.dataset.body

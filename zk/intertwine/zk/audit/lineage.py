@@ -24,6 +24,7 @@ from intertwine.protocols.entries import (
     ReleaseEntry,
     Revocation,
     RoundOpened,
+    RunResumed,
     RunStopped,
 )
 from intertwine.protocols.policy import Policy
@@ -186,6 +187,8 @@ def _act(index: int, entry: Act | KeyChange | Revocation) -> AdministrativeAct:
             kind, detail = "grant-end", f"grant {number} was ended"
         case Act(act=RunStopped(run=run)):
             kind, detail = "stop", f"run {run} was to end early"
+        case Act(act=RunResumed(run=run)):
+            kind, detail = "resume", f"run {run} was to go on"
     return AdministrativeAct(index, entry.time, kind, detail)
 
 

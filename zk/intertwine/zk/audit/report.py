@@ -72,7 +72,7 @@ class Participant:
 
 @dataclass(frozen=True)
 class AdministrativeAct:
-    """What was done besides. kind: init, invitation, stop, key-change or revocation; detail: in words."""
+    """What was done besides. kind: that of the act, or key-change or revocation; detail: in words."""
 
     entry: int
     time: int
