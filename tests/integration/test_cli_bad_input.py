@@ -150,6 +150,15 @@ def test_coordinator_commands_without_a_home(run: Run, tmp_path: Path) -> None:
     assert "intertwine coordinator init" in text
 
 
+def test_a_second_init_says_what_it_changes(run: Run, coordinator: Path) -> None:
+    assert "it was" not in run("coordinator", "init", "--home", coordinator)[1]
+    code, text = run("coordinator", "init", "--host", "new.example.org", "--home", coordinator)
+    assert code == 0
+    assert "host: new.example.org; it was 127.0.0.1." in text
+    assert "certificate: 127.0.0.1, localhost, new.example.org; it was 127.0.0.1, localhost." in text
+    assert "Restart `up`" in text
+
+
 def test_stopping_what_does_not_run(run: Run, coordinator: Path) -> None:
     assert run("coordinator", "stop", "--home", coordinator)[0] == 2
     code, text = run("coordinator", "stop", "nothing", "--home", coordinator)
