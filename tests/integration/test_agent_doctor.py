@@ -5,31 +5,45 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import delete
 from typer.testing import CliRunner
 
 from intertwine.client import cli
 from intertwine.client.budget import Spent
+from intertwine.client.contact import obstacle
 from intertwine.client.doctor import diagnose
 from intertwine.client.enrol import enrol
 from intertwine.client.home import Home
+from intertwine.client.serving.api_keys import ApiKeys
+from intertwine.client.supernode import create_node_key
 from intertwine.protocols.accounting import Assurance, Guarantee
 from intertwine.protocols.doctor import Finding, healthy
+from intertwine.protocols.files import write_private
 from intertwine.protocols.settings import write_settings
+from intertwine.protocols.signing import SigningKey
 from intertwine.server.enrolment import invite
 from intertwine.server.home import CoordinatorSettings
 from intertwine.server.home import Home as CoordinatorHome
+from intertwine.server.store import RevocationRow
 from tests.federation import MemoryFederation
 from tests.serving import served
 from tests.toy import register, write_points
 
 
+@dataclass
+class Scene:
+    home: Home
+    federation: MemoryFederation
+
+
 @pytest.fixture(scope="module")
-def enrolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """An agent whose coordinator answers; the control plane stands in for the Fleet port."""
     root = tmp_path_factory.mktemp("doctor")
     with pytest.MonkeyPatch.context() as patch:
@@ -41,13 +55,13 @@ def enrolled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
             port = client.base_url.port
             settings = settings.model_copy(update={"fleet_address": f"127.0.0.1:{port}"})
             write_settings(home.settings_file, settings)
-            yield home
+            yield Scene(home, federation)
 
 
 @pytest.fixture
-def home(enrolled: Home, tmp_path: Path) -> Home:
-    """The same, for one test."""
-    shutil.copytree(enrolled.path, tmp_path / "agent")
+def home(scene: Scene, tmp_path: Path) -> Home:
+    """The agent's home, for one test."""
+    shutil.copytree(scene.home.path, tmp_path / "agent")
     return Home(tmp_path / "agent")
 
 
@@ -68,10 +82,10 @@ def test_a_good_home_is_healthy_and_stays_as_it_is(home: Home) -> None:
     before = {path: path.read_bytes() for path in home.path.iterdir() if path.is_file()}
     findings = diagnose(home)
     assert healthy(findings), findings
-    assert {finding.name for finding in findings if finding.level == "warn"} <= {"disk"}
-    assert {"data of toy", "ledger", "budget of toy", "control plane", "clock", "Fleet port"} <= {
-        finding.name for finding in findings
-    }
+    assert {finding.name for finding in findings if finding.level == "warn"} - {"disk"} == {"records of toy"}
+    names = {finding.name for finding in findings if finding.level == "ok"}
+    assert {"data of toy", "ledger", "budget of toy"} <= names
+    assert {"control plane", "clock", "Fleet port", "membership"} <= names
     assert {path: path.read_bytes() for path in before} == before
 
 
@@ -81,6 +95,39 @@ def readable_key(home: Home) -> None:
 
 def lost_key(home: Home) -> None:
     home.node_key.unlink()
+
+
+def empty_signing_key(home: Home) -> None:
+    home.signing_key_file.write_bytes(b"")
+
+
+def other_signing_key(home: Home) -> None:
+    SigningKey.generate().write(home.signing_key_file)
+
+
+def empty_node_key(home: Home) -> None:
+    home.node_key.write_bytes(b"")
+
+
+def other_node_key(home: Home) -> None:
+    create_node_key(home.node_key)
+
+
+def empty_token(home: Home) -> None:
+    home.access_token.write_bytes(b"")
+
+
+def other_token(home: Home) -> None:
+    home.access_token.write_text("ab" * 32)
+
+
+def bad_api_keys(home: Home) -> None:
+    write_private(home.api_keys, b"nonsense")
+
+
+def readable_api_keys(home: Home) -> None:
+    ApiKeys(home.api_keys).add("app")
+    home.api_keys.chmod(0o644)
 
 
 def lost_ledger(home: Home) -> None:
@@ -121,6 +168,14 @@ def no_task(home: Home) -> None:
     [
         (readable_key, "signing.key"),
         (lost_key, "node.key"),
+        (empty_signing_key, "signing.key"),
+        (other_signing_key, "membership"),
+        (empty_node_key, "node.key"),
+        (other_node_key, "node.key"),
+        (empty_token, "access.token"),
+        (other_token, "membership"),
+        (bad_api_keys, "api-keys.toml"),
+        (readable_api_keys, "api-keys.toml"),
         (lost_ledger, "ledger.db"),
         (damaged_ledger, "ledger"),
         (lost_data, "data of toy"),
@@ -137,16 +192,51 @@ def test_what_is_wrong_is_found_with_a_remedy(home: Home, harm: Callable[[Home],
     assert all(finding.remedy for finding in found.values())
 
 
-@pytest.mark.parametrize(("off_s", "level"), [(30, "warn"), (-400, "fail")])
+def test_a_revoked_agent_is_told(scene: Scene, home: Home) -> None:
+    store = scene.federation.store
+    with store.transaction() as session:
+        session.add(RevocationRow(participant="cedar"))
+    try:
+        assert "revoked" in failures(home)["membership"].remedy
+    finally:
+        with store.transaction() as session:
+            session.execute(delete(RevocationRow))
+
+
+@pytest.mark.parametrize(("off_s", "level"), [(30, "fail"), (-30, "warn"), (-400, "fail")])
 def test_a_clock_that_differs_from_the_coordinators(
     home: Home, monkeypatch: pytest.MonkeyPatch, off_s: int, level: str
 ) -> None:
     def answer(_url: str, **_options: object) -> httpx.Response:
         return httpx.Response(200, headers={"date": formatdate(time.time() - off_s, usegmt=True)})
 
-    monkeypatch.setattr("intertwine.client.doctor.httpx.get", answer)
+    monkeypatch.setattr("intertwine.client.contact.httpx.get", answer)
     (clock,) = [finding for finding in diagnose(home) if finding.name == "clock"]
     assert (clock.level, "ahead" in clock.text) == (level, off_s > 0)
+
+
+def test_what_keeps_the_supernode_from_connecting_is_named(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert obstacle(home) is None
+    home.access_token.write_text("ab" * 32)
+    assert named(home) == "membership"
+    other_authority(home)
+    assert named(home) == "Fleet port"
+    fleet_away(home)
+    assert named(home) == "Fleet port"
+    off = {"date": formatdate(time.time() + 3600, usegmt=True)}
+    monkeypatch.setattr(
+        "intertwine.client.contact.httpx.get", lambda *_, **__: httpx.Response(200, headers=off)
+    )
+    assert named(home) == "clock"
+
+
+def named(home: Home) -> str:
+    found = obstacle(home)
+    assert found is not None
+    assert found.remedy
+    return found.name
 
 
 def test_a_budget_that_is_used_up_is_a_warning(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

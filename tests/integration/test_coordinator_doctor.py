@@ -264,7 +264,12 @@ def test_an_examination_that_cannot_be_made_is_a_failure() -> None:
 
 @pytest.mark.parametrize(
     ("ahead", "level", "words"),
-    [(2, "ok", "agrees"), (-30, "warn", "30 s behind"), (90, "fail", "90 s ahead")],
+    [
+        (2, "ok", "agrees"),
+        (-30, "warn", "30 s behind"),
+        (-90, "fail", "90 s behind"),
+        (30, "fail", "clock is 30 s ahead of the coordinator"),
+    ],
 )
 def test_a_clock_that_is_off(ahead: float, level: str, words: str) -> None:
     (finding,) = shared.clock(ahead, "the coordinator")

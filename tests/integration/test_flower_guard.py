@@ -81,6 +81,22 @@ def test_program_that_fails_is_reported_dead(tmp_path: Path) -> None:
     daemon.stop()
 
 
+def test_a_log_is_read_from_where_this_life_began_and_without_decoration(tmp_path: Path) -> None:
+    (tmp_path / "talker.log").write_text("ERROR: of an earlier life\n")
+    lines = [
+        "\x1b[92mINFO \x1b[0m: begun",
+        "\x1b[93mWARNING\x1b[0m: EXPERIMENTAL: so",
+        "\x1b[91mERROR\x1b[0m: no",
+    ]
+    daemon = Daemon("talker", ["python", "-c", f"print({chr(10).join(lines)!r})"], tmp_path)
+    daemon.start()
+    wait_for(lambda: not daemon.alive, 10)
+    assert daemon.new_lines() == ["INFO : begun", "WARNING: EXPERIMENTAL: so", "ERROR: no"]
+    assert daemon.new_lines() == []
+    assert daemon.log_tail() == "ERROR: no"
+    daemon.stop()
+
+
 def test_proxies_are_not_asked_for_loopback() -> None:
     environment = {"HTTPS_PROXY": "http://proxy:1", "no_proxy": "example.org"}
     exempt_loopback(environment)

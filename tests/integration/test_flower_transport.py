@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 
@@ -35,6 +36,7 @@ with warnings.catch_warnings():
     from flwr.proto.control_pb2 import StartRunRequest
     from flwr.proto.fab_pb2 import Fab
 
+    from intertwine.client.connection import Connection
     from intertwine.client.executor import Executor
     from intertwine.client.supernode import SuperNode, create_node_key
     from intertwine.server.fleet_proxy import fleet_proxy
@@ -94,6 +96,7 @@ def main(grid, context):
 """
 ANSWER = hashlib.sha256(b"good").digest() + b"good"
 HANDLED: list[bytes] = []
+READY: list[int] = []
 
 
 @dataclass
@@ -203,7 +206,8 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
             key = home / f"node{number}.key"
             node = SuperNode(home / f"node{number}", address=address, ca=coordinator.authority, key=key)
             nodes[node_id] = node
-            thread = threading.Thread(target=Executor(node, handle).run, args=(stop,))
+            connection = Connection(node, partial(READY.append, node_id), lambda: None)
+            thread = threading.Thread(target=Executor(node, handle, connection).run, args=(stop,))
             stack.callback(thread.join)
             thread.start()
         stack.callback(stop.set)
@@ -218,6 +222,8 @@ def run(federation: Federation) -> Coordinator:
 
 
 def test_four_nodes_exchange_five_rounds(federation: Federation, run: Coordinator) -> None:
+    wait_for(lambda: len(READY) == NODES, 5)
+    assert set(READY) == set(federation.nodes)
     for number in range(5):
         size = PAYLOAD_LIMIT - 32 if number == 2 else 1000  # the replies have 32 bytes more
         requests = {node: secrets.token_bytes(size) for node in federation.nodes}
@@ -273,12 +279,14 @@ def test_the_next_run_survives_restarts_of_node_and_superlink(federation: Federa
     node = next(iter(federation.nodes.values()))
     process = node._daemon._process
     assert process is not None
+    READY.clear()
     process.kill()
     wait_for(lambda: node._daemon._process is not process and node.alive, 20)
     federation.superlink.stop()
     federation.superlink.start()
     run = federation.launch()
     wait_for(lambda: run.online() == set(federation.nodes), 60)
+    assert next(iter(federation.nodes)) in READY
     assert run.exchange(dict.fromkeys(federation.nodes, b"good")) == dict.fromkeys(federation.nodes, ANSWER)
     assert run.finish() == "finished:completed"
 
@@ -305,6 +313,32 @@ def test_node_is_expelled(federation: Federation) -> None:
     federation.superlink.unregister(node)  # again: nothing happens
     with pytest.raises(FederationError, match="unregistered before"):
         federation.superlink.register(public)
+
+
+def test_a_node_that_is_refused_says_so_once(
+    federation: Federation, caplog: pytest.LogCaptureFixture
+) -> None:
+    create_node_key(federation.home / "stranger.key")
+    home = Home(federation.home / "coordinator")
+    node = SuperNode(
+        federation.home / "stranger",
+        address=federation.proxy,
+        ca=home.authority,
+        key=federation.home / "stranger.key",
+    )
+    connection = Connection(node, lambda: pytest.fail("it is not ready"), lambda: None)
+    node.start()
+    try:
+        connection.begin()
+        wait_for(lambda: not node.alive, 20)
+        assert not connection.ended()
+        assert not connection.ended()
+    finally:
+        node.stop()
+    (warning,) = [record.getMessage() for record in caplog.records if "not connected" in record.getMessage()]
+    assert "Another SuperNode may use the key" in warning
+    assert "EXPERIMENTAL" not in warning
+    assert "\x1b" not in warning
 
 
 def test_superlink_is_not_bound_to_the_network(tmp_path: Path) -> None:

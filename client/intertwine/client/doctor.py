@@ -1,32 +1,32 @@
 """What `intertwine agent doctor` examines: all that an agent needs to take part. It changes nothing."""
 
-import socket
+import re
 import sqlite3
-import ssl
-import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
 
-import httpx
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
+from intertwine.client import contact
 from intertwine.client.backup import check_integrity
 from intertwine.client.budget import spent
-from intertwine.client.control import pinned
+from intertwine.client.datasets import Datasets
 from intertwine.client.home import Home
 from intertwine.client.ledger import NOT_COMPARED, SCHEMA, Ledger
 from intertwine.client.records import FEW, read_records
+from intertwine.client.serving.api_keys import ApiKeys
 from intertwine.models.registry import task as find_task
+from intertwine.models.task import DataBoundTask
 from intertwine.protocols import doctor
 from intertwine.protocols.accounting import Assurance
 from intertwine.protocols.doctor import Finding
 from intertwine.protocols.errors import InputError
+from intertwine.protocols.files import read_bounded
 
 PACKAGES = ("flwr", "torch", "onnxruntime", "sqlalchemy", "httpx", "cryptography")
-_TIMEOUT_S = 5.0
-_ASK = "Ask the coordinator; its runbook says how its certificates are renewed."
+_BACKUP = "Restore it from a backup."
+_LIMIT = 1 << 16
 
 
 def diagnose(home: Home) -> list[Finding]:
@@ -36,14 +36,46 @@ def diagnose(home: Home) -> list[Finding]:
         [
             ("versions", lambda: doctor.versions(PACKAGES)),
             ("secrets", lambda: doctor.private_files(secrets)),
-            ("ca.crt", lambda: doctor.certificate(home.authority, _ASK)),
+            ("signing.key", lambda: doctor.signing_key(home.signing_key_file)),
+            ("node.key", lambda: _node_key(home)),
+            ("access.token", lambda: _access_token(home)),
+            ("api-keys.toml", lambda: _api_keys(home)),
+            ("ca.crt", lambda: doctor.certificate(home.authority, contact.ASK)),
             ("disk", lambda: doctor.disk(home.path)),
             ("data", lambda: _data(home)),
             ("ledger", lambda: _ledger(home)),
-            ("control plane", lambda: _control_plane(home)),
-            ("Fleet port", lambda: _handshake("Fleet port", home, home.settings.fleet_address)),
+            ("control plane", lambda: contact.control_plane(home)),
+            ("clock", lambda: contact.clock(home)),
+            ("Fleet port", lambda: contact.fleet_port(home)),
+            ("membership", lambda: contact.membership(home)),
         ]
     )
+
+
+def _node_key(home: Home) -> Iterator[Finding]:
+    """Whether it is a SuperNode's key, and the one that was registered at enrolment."""
+    try:
+        key = load_ssh_private_key(read_bounded(home.node_key, _LIMIT), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        yield Finding("node.key", "fail", "It is no SuperNode's key.", _BACKUP)
+        return
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    if public == read_bounded(home.node_key.with_suffix(".key.pub"), _LIMIT).strip():
+        yield Finding("node.key", "ok", "It is of the public key in node.key.pub.")
+    else:
+        yield Finding("node.key", "fail", "It is not of the public key in node.key.pub.", _BACKUP)
+
+
+def _access_token(home: Home) -> Iterator[Finding]:
+    if not re.fullmatch(rb"[0-9a-f]{64}", read_bounded(home.access_token, 64)):
+        yield Finding("access.token", "fail", "It is no access token.", _BACKUP)
+
+
+def _api_keys(home: Home) -> Iterator[Finding]:
+    """Whether `serve` can use them, and they are nobody else's to read; there need be none."""
+    if home.api_keys.exists():
+        yield from doctor.private_files([home.api_keys])
+        yield Finding("API keys", "ok", f"{len(ApiKeys(home.api_keys).all())} may ask for predictions")
 
 
 def _data(home: Home) -> Iterator[Finding]:
@@ -87,6 +119,9 @@ def _ledger(home: Home) -> Iterator[Finding]:
         yield Finding("ledger", "ok", f"whole, and compared with {compared.size} entries of the log")
     for name, chosen in home.settings.tasks.items():
         yield _budget(ledger, name, chosen.max_epsilon)
+        if isinstance(find_task(name), DataBoundTask) and Datasets(ledger).head(name) is None:
+            remedy = f"Before a run uses them: intertwine agent dataset commit {name}"
+            yield Finding(f"records of {name}", "warn", "None are enrolled.", remedy)
     ledger.close()
 
 
@@ -97,43 +132,3 @@ def _budget(ledger: Ledger, name: str, limit: float) -> Finding:
     if used < limit:
         return Finding(label, "ok", text)
     return Finding(label, "warn", text, "Raise max_epsilon in settings.toml, or leave the task.")
-
-
-def _control_plane(home: Home) -> Iterator[Finding]:
-    """Whether it answers under the pinned CA, until when its certificate is good, and what time it has."""
-    url = home.settings.control_url
-    parts = urlsplit(url)
-    yield from _handshake("control plane", home, f"{parts.hostname}:{parts.port or 443}")
-    try:
-        answer = httpx.get(
-            f"{url}/healthz", verify=pinned(home.authority), timeout=_TIMEOUT_S, trust_env=False
-        )
-        there = parsedate_to_datetime(answer.headers["date"]).timestamp()
-    except (httpx.HTTPError, KeyError, ValueError) as error:
-        yield Finding("clock", "warn", f"It cannot be compared: {error}.", "See to the control plane first.")
-        return
-    yield from doctor.clock(time.time() - there, "the coordinator's clock")
-
-
-def _handshake(name: str, home: Home, address: str) -> Iterator[Finding]:
-    """Whether a TLS server of the pinned CA is at "host:port", and until when its certificate is good."""
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    try:
-        with (
-            socket.create_connection((host, int(port)), _TIMEOUT_S) as bare,
-            pinned(home.authority).wrap_socket(bare, server_hostname=host) as connection,
-        ):
-            found = connection.getpeercert() or {}
-    except ssl.SSLCertVerificationError as error:
-        problem = f"The certificate of {address} is refused: {error.verify_message}."
-        yield Finding(name, "fail", problem, f"{_ASK} Do not go on if it should be good.")
-        return
-    except OSError as error:
-        problem = f"{address} does not answer: {error}."
-        yield Finding(name, "fail", problem, "Check the network, and whether `coordinator up` runs there.")
-        return
-    end = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(found["notAfter"])), UTC)
-    renew = end - datetime.now(UTC) < doctor.RENEWAL
-    text = f"{address} answers; its certificate is valid until {end:%Y-%m-%d}"
-    yield Finding(name, "warn" if renew else "ok", text, _ASK if renew else "")

@@ -37,6 +37,7 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import push_message
 
+from intertwine.client.connection import Connection
 from intertwine.client.supernode import SuperNode
 from intertwine.protocols.errors import FederationError, VerificationError
 from intertwine.protocols.fab import AWAKE_TYPE, FIELD, PAYLOAD_LIMIT, RECORD, REQUEST_TYPE, check_fab
@@ -65,11 +66,13 @@ class Executor:
     """Serves the tasks of one SuperNode, one at a time.
 
     handler: what it raises is logged here and reaches the coordinator as a failure without any detail.
+    connection: tells people about this SuperNode.
     """
 
-    def __init__(self, supernode: SuperNode, handler: Handler) -> None:
+    def __init__(self, supernode: SuperNode, handler: Handler, connection: Connection) -> None:
         self._supernode = supernode
         self._handler = handler
+        self._connection = connection
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set, then end the SuperNode; a request in hand is answered first.
@@ -82,12 +85,14 @@ class Executor:
             while not stop.is_set():
                 began = time.monotonic()
                 self._supernode.start()
+                self._connection.begin()
                 self._serve(stop)
                 self._supernode.stop()
                 if stop.is_set():
                     return
                 pause = _RESTART_S[0] if time.monotonic() - began > _LASTED_S else pause
-                _log.warning("the SuperNode starts again in %g s:\n%s", pause, self._supernode.log_tail())
+                if self._connection.ended():
+                    _log.warning("the SuperNode starts again in %g s:\n%s", pause, self._supernode.log_tail())
                 stop.wait(pause)
                 pause = min(2 * pause, _RESTART_S[1])
         finally:
@@ -98,6 +103,7 @@ class Executor:
         token = _TaskToken()
         with _connect(self._supernode, token) as client:
             while self._supernode.alive and not stop.is_set():
+                self._connection.look()
                 token.value = _acquire(client)
                 if not token.value:
                     stop.wait(_POLL_S)

@@ -5,10 +5,13 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import astuple
+from functools import partial
 
 import torch
 
 from intertwine.client.comparison import LogComparison, log_client
+from intertwine.client.connection import Connection
+from intertwine.client.contact import obstacle
 from intertwine.client.datasets import Datasets
 from intertwine.client.executor import Executor
 from intertwine.client.home import AgentSettings, Home
@@ -52,17 +55,18 @@ def _serve(home: Home, stop: threading.Event, releaser: Releaser) -> None:
     _warn_of_missing_records(tasks, Datasets(ledger))
     _compare_early(comparison)
     node = SuperNode(home.flower, address=settings.fleet_address, ca=home.authority, key=home.node_key)
-    _announce(settings)
+    _announce_limits(settings)
+    connection = Connection(node, partial(_announce, settings), partial(obstacle, home))
     ask = ask_coordinator(home)
 
     def answer(request: bytes, _run: int) -> bytes:
         with key_in_use(home, ask) as participant.identity:
             return participant.handle(request)
 
-    Executor(node, answer).run(stop)
+    Executor(node, answer, connection).run(stop)
 
 
-def _announce(settings: AgentSettings) -> None:
+def _announce_limits(settings: AgentSettings) -> None:
     context = {"participant": settings.participant}
     for name, chosen in settings.tasks.items():
         policy = chosen.policy(name)
@@ -72,10 +76,13 @@ def _announce(settings: AgentSettings) -> None:
             *(name, chosen.max_epsilon, *astuple(policy)),
             extra=context | {"task": name},
         )
+
+
+def _announce(settings: AgentSettings) -> None:
     _log.info(
         "%s (%s) is ready: %s",
         *(settings.participant, settings.role, ", ".join(settings.tasks)),
-        extra=context,
+        extra={"participant": settings.participant},
     )
 
 

@@ -82,6 +82,10 @@ class SuperNode:
         """End the process; returns when it is gone, within some 6 s."""
         self._daemon.stop()
 
+    def new_lines(self) -> list[str]:
+        """What it has logged since this was asked last, or since it was started."""
+        return self._daemon.new_lines()
+
     def log_tail(self) -> str:
         """The last lines of its log."""
         return self._daemon.log_tail()

@@ -148,12 +148,15 @@ def certificate(path: Path, remedy: str) -> Iterator[Finding]:
 
 
 def clock(ahead_s: float, reference: str) -> Iterator[Finding]:
-    """This machine's clock. ahead_s: by how much it is ahead of the reference; negative: behind it."""
+    """This machine's clock. ahead_s: by how much it is ahead of the reference; negative: behind it.
+
+    SuperLinks refuse what was signed in the future, so that one may be behind by more than one may be ahead.
+    """
     where = "ahead of" if ahead_s >= 0 else "behind"
     off = abs(ahead_s)
     if off <= CLOCK_WARNING_S:
         yield Finding("clock", "ok", f"It agrees with {reference}.")
     else:
-        level: Level = "fail" if off > CLOCK_FAILURE_S else "warn"
+        level: Level = "warn" if -CLOCK_FAILURE_S <= ahead_s < 0 else "fail"
         remedy = "Set it, and keep it with NTP: signed requests are refused when clocks differ."
-        yield Finding("clock", level, f"It is {off:.0f} s {where} {reference}.", remedy)
+        yield Finding("clock", level, f"This machine's clock is {off:.0f} s {where} {reference}.", remedy)

@@ -5,6 +5,7 @@ Shared by the SuperLink (coordinator) and the SuperNode (agent). Flower itself i
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -17,6 +18,9 @@ from intertwine.protocols.files import append_private, make_private_directory
 
 _GRACE_S = 5.0
 _LOG_LIMIT = 16 * 1024 * 1024
+_TAIL_BYTES = 8192
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_MERE = re.compile(r"INFO|EXPERIMENTAL|^\s*$")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SETTINGS = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -41,6 +45,7 @@ class Daemon:
         self._home = home
         self._environment = flower_environment(home, environment or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._began = self._read = 0  # positions in the log
         self.log = home / f"{name}.log"
 
     @property
@@ -55,6 +60,7 @@ class Daemon:
         self.stop()
         make_private_directory(self._home)
         log = append_private(self.log, _LOG_LIMIT)
+        self._began = self._read = os.fstat(log).st_size
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [sys.executable, "-I", "-S", _guard.__file__, str(_GRACE_S), *self._command],
@@ -77,12 +83,29 @@ class Daemon:
         self._process.wait()
         self._process = None
 
+    def new_lines(self) -> list[str]:
+        """The lines that it has logged since this was asked last, or since it was started."""
+        data = self._logged(self._read)
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return _plain(whole)
+
     def log_tail(self, lines: int = 5) -> str:
-        """The last lines of the log that are no mere information, to say why it died."""
-        with contextlib.suppress(OSError):
-            text = self.log.read_text(errors="replace")[-8192:]
-            return "\n".join([line for line in text.splitlines() if "INFO" not in line][-lines:])
-        return ""
+        """The last lines since it was started that are no mere information, to say why it died."""
+        size = self.log.stat().st_size if self.log.exists() else 0
+        tail = _plain(self._logged(max(self._began, size - _TAIL_BYTES)))
+        return "\n".join([line for line in tail if not _MERE.search(line)][-lines:])
+
+    def _logged(self, start: int) -> bytes:
+        with contextlib.suppress(OSError), self.log.open("rb") as file:
+            file.seek(start)
+            return file.read()
+        return b""
+
+
+def _plain(text: bytes) -> list[str]:
+    """The lines of a log without their colours."""
+    return _COLOUR.sub("", text.decode(errors="replace")).splitlines()
 
 
 def flower_environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
