@@ -19,7 +19,7 @@ from intertwine.protocols.merkle import Tree, leaf_hash
 from intertwine.protocols.round import RoundId
 from intertwine.server import schema
 from intertwine.server.home import CoordinatorSettings, Home
-from intertwine.server.store import Base, LogRow, Participant, Run, Store
+from intertwine.server.store import Base, LogRow, Participant, Rejection, Run, Store
 
 Open = Callable[[], Store]
 
@@ -128,6 +128,15 @@ def test_a_run_keeps_any_detail(store: Store) -> None:
     store.update_run("spring", detail="a reply that begins with \0")
     run = store.run("spring")
     assert (run.plan, run.launched, run.detail) == (b"\0", 2**40, "a reply that begins with \ufffd")
+
+
+def test_a_slots_rejection_is_counted_once_a_check(store: Store) -> None:
+    for participant, check in (("alder", "signature"), ("alder", "signature"), ("birch", "signature")):
+        with store.transaction() as session:
+            session.merge(Rejection(run="spring", round=1, participant=participant, check=check))
+    with store.transaction() as session:
+        session.merge(Rejection(run="spring", round=1, participant="birch", check="refusal"))
+    assert store.rejections() == {"signature": 2, "refusal": 1}
 
 
 # Who waits for whom
