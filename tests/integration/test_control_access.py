@@ -97,6 +97,31 @@ def test_only_coordinators_administer(store: Store, client: httpx.Client, partic
     assert len(store.entries()) == len(before) + 1  # the grant
 
 
+def test_denials_are_told_to_the_log_without_the_token(
+    home: Home, store: Store, participant: Headers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As many as it can hold; the path is shown so that it cannot break a line."""
+    with served(home, store, lambda key: 7, Limits(denials=TokenBuckets(0.001, 3))) as client:
+        client.get("/v1/runs")
+        client.post("/v1/runs/x%1by/stop", headers=participant)
+        client.get("/v1/runs", headers=bearer("ab" * 32))
+        assert client.get("/v1/runs", headers=bearer("ab" * 32)).status_code == 401
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert lines == [
+        "denied to a caller unknown at 127.0.0.1: GET '/v1/runs'",
+        "denied to participant alder at 127.0.0.1: POST '/v1/runs/x\\x1by/stop'",
+        "denied to a caller unknown at 127.0.0.1: GET '/v1/runs'",
+    ]
+
+
+def test_the_description_has_each_operation_once(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    names = [operation["operationId"] for path in paths.values() for operation in path.values()]
+    assert len(names) == len(set(names)) > 15
+    for path in ("/healthz", "/readyz"):
+        assert client.head(path).status_code == 200
+
+
 def test_a_grant_is_no_participant(store: Store, client: httpx.Client) -> None:
     headers = bearer(grant(store, "alder", "coordinator", 60))
     assert client.get("/v1/keys", headers=headers).status_code == 403

@@ -24,16 +24,21 @@ class AccessError(IntertwineError):
     """A request without a valid access token."""
 
 
-class RoleError(IntertwineError):
-    """A request with a valid access token whose role does not allow it."""
-
-
 @dataclass(frozen=True)
 class Caller:
     """Who sent a request."""
 
     name: str
     role: CallerRole
+
+
+class RoleError(IntertwineError):
+    """A request with a valid access token whose role does not allow it."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        problem = f"The role {caller.role} does not allow this."
+        super().__init__(problem, "Ask the coordinator for a token with another role.")
 
 
 def grant(store: Store, name: str, role: str, lifetime_s: int) -> str:

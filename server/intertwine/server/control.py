@@ -57,9 +57,13 @@ def control_plane(
     app.middleware("http")(_bound_body)
     app.middleware("http")(partial(_admit_address, limits))
 
-    def allow(*roles: CallerRole) -> Callable[[str], Caller]:
-        def admit(authorization: Annotated[str, Header(max_length=200)] = "") -> Caller:
-            return _admit(store, limits, authorization, roles)
+    def allow(*roles: CallerRole) -> Callable[[Request, str], Caller]:
+        def admit(request: Request, authorization: Annotated[str, Header(max_length=200)] = "") -> Caller:
+            try:
+                return _admit(store, limits, authorization, roles)
+            except (AccessError, RoleError) as error:
+                _report_denial(limits, request, error)
+                raise
 
         return admit
 
@@ -71,14 +75,14 @@ def control_plane(
     return app
 
 
-def _add_metrics(app: FastAPI, store: Store, reader: Callable[[str], Caller]) -> None:
+def _add_metrics(app: FastAPI, store: Store, reader: Callable[[Request, str], Caller]) -> None:
     metrics = LogMetrics(store)
 
     @app.get("/metrics", response_class=Response)
     def show(request: Request) -> Response:
         """Prometheus metrics, for auditors and coordinators, and for whoever asks from this machine."""
         if not (request.client and is_loopback(request.client.host)):
-            reader(request.headers.get("authorization", ""))
+            reader(request, request.headers.get("authorization", ""))
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -86,11 +90,13 @@ def _public_router(home: Home, store: Store) -> APIRouter:
     """What everybody may ask."""
     router = APIRouter()
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz")
     def health() -> dict[str, str]:
         """The process answers."""
         return {"status": "ok"}
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz")
     def ready() -> dict[str, str]:
         """The database answers."""
@@ -155,11 +161,19 @@ def _admit(store: Store, limits: Limits, authorization: str, roles: Sequence[Cal
     found = caller(store, authorization)
     limits.callers.take((found.role, found.name))
     if found.role not in roles:
-        raise RoleError(
-            f"The role {found.role} does not allow this.",
-            "Ask the coordinator for a token with another role.",
-        )
+        raise RoleError(found)
     return found
+
+
+def _report_denial(limits: Limits, request: Request, error: AccessError | RoleError) -> None:
+    """Tell the log who was denied what, unless it has had too many such lines lately."""
+    try:
+        limits.denials.take(None)
+    except LimitError:
+        return
+    address = request.client.host if request.client else ""
+    who = f"{error.caller.role} {error.caller.name}" if isinstance(error, RoleError) else "a caller unknown"
+    _log.warning("denied to %s at %s: %s %.200r", who, address, request.method, request.url.path)
 
 
 async def _admit_address(

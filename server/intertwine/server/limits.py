@@ -49,7 +49,8 @@ class Limits:
     """What is admitted: for each address on the log, the fleet, enrolment and all else, and for each caller.
 
     Participants may share an address, so addresses are given more than callers; a watcher reads a long log
-    and its files one by one. A node makes some ten requests a second during a round.
+    and its files one by one. A node makes some ten requests a second during a round. denials: how many of
+    them, by anyone, are told to the log.
     """
 
     fleet: TokenBuckets = field(default_factory=lambda: TokenBuckets(500, 5000))
@@ -57,6 +58,7 @@ class Limits:
     enrolments: TokenBuckets = field(default_factory=lambda: TokenBuckets(0.2, 40))
     others: TokenBuckets = field(default_factory=lambda: TokenBuckets(30, 300))
     callers: TokenBuckets = field(default_factory=lambda: TokenBuckets(10, 100))
+    denials: TokenBuckets = field(default_factory=lambda: TokenBuckets(1, 100))
 
     def admit_address(self, address: str, path: str) -> None:
         """LimitError if this address has asked for such paths too often."""

@@ -17,7 +17,6 @@ from intertwine.server.store import Store
 BATCH = 256
 """Entries of a full batch."""
 _IMMUTABLE = "public, max-age=31536000, immutable"
-_READ = ["GET", "HEAD"]
 
 Batch: TypeAlias = Annotated[int, Path(ge=0, le=2**40)]
 Width: TypeAlias = Annotated[int, Path(ge=1, le=BATCH - 1)]
@@ -33,7 +32,8 @@ def log_router(store: Store, policy: Policy | None) -> APIRouter:
     """The paths below /v1/log, each for GET and HEAD."""
     router = APIRouter(prefix="/v1/log")
 
-    @router.api_route("/checkpoint", methods=_READ)
+    @router.head("/checkpoint", include_in_schema=False)
+    @router.get("/checkpoint")
     def checkpoint() -> Response:
         """The newest signed checkpoint, with co-signatures; no entry that it covers is missing below."""
         note = shown_checkpoint(store, policy)
@@ -41,17 +41,20 @@ def log_router(store: Store, policy: Policy | None) -> APIRouter:
             raise NotFoundError("No checkpoint has been co-signed yet.", "Try again in a few seconds.")
         return Response(note, media_type="text/plain", headers={"Cache-Control": "no-cache"})
 
-    @router.api_route("/entries/{batch}", methods=_READ)
+    @router.head("/entries/{batch}", include_in_schema=False)
+    @router.get("/entries/{batch}")
     def entries(batch: Batch, known: Known = "") -> Response:
         """The 256 entries of a full batch: canonical bytes, one entry a line."""
         return _batch(store, batch, BATCH, known)
 
-    @router.api_route("/entries/{batch}/{width}", methods=_READ)
+    @router.head("/entries/{batch}/{width}", include_in_schema=False)
+    @router.get("/entries/{batch}/{width}")
     def part(batch: Batch, width: Width, known: Known = "") -> Response:
         """The first entries of a batch."""
         return _batch(store, batch, width, known)
 
-    @router.api_route("/blobs/{digest}", methods=_READ)
+    @router.head("/blobs/{digest}", include_in_schema=False)
+    @router.get("/blobs/{digest}")
     def blob(digest: Digest, request: Request, known: Known = "") -> Response:
         """A blob that an entry names."""
         path = store.blob_path(digest)

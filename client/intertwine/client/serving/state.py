@@ -67,6 +67,7 @@ def state_router(slots: Sequence[Slot[Any]]) -> APIRouter:
     """Health and readiness, which need no key: they say no more than which tasks predict."""
     router = APIRouter(tags=["state"])
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz")
     def health() -> Health:
         """The process answers."""
@@ -74,6 +75,7 @@ def state_router(slots: Sequence[Slot[Any]]) -> APIRouter:
 
     absent: Responses = {503: {"model": Readiness, "description": "A task has no model."}}
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", response_model=Readiness, responses=absent)
     def ready() -> Response:
         """Whether every task predicts; a stale model does, but there may be a newer one."""
