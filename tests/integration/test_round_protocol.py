@@ -105,7 +105,9 @@ def test_a_round_below_its_quorum_fails_loudly_and_leaves_the_model(pair: Memory
     assert pair.entries(ModelEntry) == []
     (failure,) = pair.entries(Failure)
     assert "0 commits" in failure.reason
-    assert pair.store.run("silent").state == "failed"
+    run = pair.store.run("silent")
+    assert run.state == "failed"
+    assert all(f"{name}: no reply: withheld" in run.detail for name in ("alder", "birch-co"))
 
 
 def test_a_commit_without_a_release_is_an_abort_and_the_others_go_on(pair: MemoryFederation) -> None:

@@ -103,6 +103,7 @@ class RunDriver:
         self._judge = Judge(store, plan)
         self._state = RunState.of(plan, store.run_entries(plan.run)).resumed()
         self._optimizer = self._replay()
+        self._problems: dict[str, str] = {}  # by participant: what cost it its slot of the open round
 
     def execute(self) -> None:
         """Run what is left of the rounds and publish.
@@ -144,6 +145,7 @@ class RunDriver:
 
     def _open(self) -> None:
         plan = self._plan
+        self._problems.clear()
         identity = self._state.next_round_id()
         digest = self._store.put_blob(parameters_to_bytes(self._optimizer.parameters))
         nonce = secrets.token_bytes(32)
@@ -394,6 +396,7 @@ class RunDriver:
         """Say what cost a participant its slot. check: what its reply failed, if the log does not tell."""
         run, number = self._plan.run, self._current().identity.number
         _log.warning("%s", what, extra=self._context(participant))
+        self._problems[participant] = what
         with self._store.transaction() as session:
             self._require_running(session).detail = f"round {number}: {participant}: {what}"
             if check:
@@ -414,6 +417,10 @@ class RunDriver:
             return
         number = self._state.number
         reason = f"{count} {what}, but the quorum is {self._plan.quorum}"
+        if self._problems:
+            everyones = "; ".join(f"{name}: {problem}" for name, problem in self._problems.items())
+            with self._store.transaction() as session:
+                self._require_running(session).detail = f"round {number}: {everyones}"[:500]
         end_run(self._store, self._plan, "failed", reason)
         raise FederationError(
             f"Round {number} of run {self._plan.run!r} failed: {reason}.",
