@@ -61,9 +61,7 @@ def _show(tasks: dict[str, list[SlotRow]], settings: AgentSettings) -> None:
     for name, slots in tasks.items():
         chosen = settings.tasks.get(name)
         limit = (
-            f"at most {chosen.max_epsilon:g} in all"
-            if chosen
-            else "not joined: settings.toml lacks the task"
+            f"at most {chosen.max_epsilon:g} in all" if chosen else "not joined: settings.toml lacks the task"
         )
         console.print(f"[bold]{name}[/]: epsilon of {_record(name)}, {limit}")
         console.print(_table(slots))
