@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
 from intertwine.client.supernode import create_node_key
 from intertwine.protocols.enrolment import (
@@ -18,6 +19,7 @@ from intertwine.protocols.errors import FederationError, InputError, Verificatio
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.control import MAX_BODY_BYTES
 from intertwine.server.enrolment import enrol, invite
+from intertwine.server.fleet_proxy import enrolled_node
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.membership import revoke
 from intertwine.server.store import Store, now
@@ -71,6 +73,21 @@ def test_enrolment_uses_up_the_token_and_is_logged(
     assert again.status_code == 400
     assert "used already" in again.json()["error"]
     assert len(store.entries()) == 3  # with the log's creation and the invitation
+
+
+def test_a_node_is_known_by_its_key_until_its_participant_is_revoked(
+    home: Home, store: Store, node_key: str, tmp_path: Path
+) -> None:
+    request = EnrolmentRequest.create(token(home, store), node_key, SigningKey.generate())
+    enrol(home, store, request, lambda _key: 7)
+    key, stranger = (
+        load_ssh_public_key(each.encode()).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        for each in (node_key, create_node_key(tmp_path / "other.key").decode())
+    )
+    assert enrolled_node(store, key)
+    assert not enrolled_node(store, stranger)
+    revoke(store, "alder", "it left", lambda _node: None)
+    assert not enrolled_node(store, key)
 
 
 def test_a_lost_answer_is_given_again(home: Home, store: Store, client: httpx.Client, node_key: str) -> None:
