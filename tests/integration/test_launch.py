@@ -4,11 +4,14 @@ import logging
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from intertwine.models.recipes import RECIPES
 from intertwine.protocols.cli import main
 from intertwine.protocols.entries import PlanEntry, RoundOpened
 from intertwine.protocols.errors import InputError
@@ -102,6 +105,13 @@ UNFIT = {
 }
 
 
+def test_a_shorter_run_averages_no_more_rounds_than_it_has(
+    pair: MemoryFederation, toy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RECIPES, toy, replace(RECIPES[toy], rounds=12, average_last=4))
+    assert [pair.plan(toy, "short", rounds=rounds).average_last for rounds in (12, 4, 3, 1)] == [4, 4, 3, 1]
+
+
 def test_a_plan_names_the_field_and_the_remedy(pair: MemoryFederation, tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     for choice, problem in UNFIT.items():
@@ -164,40 +174,43 @@ class LonelyFleet:
         return {}
 
 
-@pytest.fixture
-def quiet(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
-    """Flower's logger, put back as it was after the test."""
-    flower = logging.getLogger("flwr")
-    monkeypatch.setattr(flower, "propagate", True)
+@pytest.fixture(autouse=True)
+def logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a driver's process sets up in its logging ends with the test."""
+    monkeypatch.setattr(logging.getLogger("flwr"), "propagate", True)
     monkeypatch.setattr("intertwine.server.driver.configure_logging", lambda **_: None)
-    return flower
 
 
-@pytest.mark.parametrize("state", ["failed", "stopped"])
+@pytest.mark.parametrize("state", ["failed", "stopped", "interrupted"])
 def test_a_run_that_ends_in_order_is_no_error(
-    pair: MemoryFederation, quiet: logging.Logger, caplog: pytest.LogCaptureFixture, state: str
+    pair: MemoryFederation, caplog: pytest.LogCaptureFixture, state: str
 ) -> None:
+    """Flower raises SystemExit in the process of a run that was stopped, if it notices first."""
     plan = pair.plan("toy", "one")
     launch(pair.store, pair.key, plan, lambda: None)
 
     def meanwhile() -> None:
-        if state == "stopped":
+        if state != "failed":
             end_run(pair.store, plan, "stopped", "stopped by ops")
+        if state == "interrupted":
+            logging.getLogger("flwr").error("Failed to push task output")
+            sys.exit(0)
 
     fleet: Any = LonelyFleet({member.node for member in pair.members.values()}, meanwhile)
     caplog.set_level(logging.INFO)
-    drive(fleet, {"home": str(pair.home.path), "run": "one"}, 1)
+    with pytest.raises(SystemExit) if state == "interrupted" else nullcontext():
+        drive(fleet, {"home": str(pair.home.path), "run": "one"}, 1)
 
     assert len(pair.entries(RoundOpened)) == 1
-    assert pair.store.run("one").state == state
+    ended = "failed" if state == "failed" else "stopped"
+    assert pair.store.run("one").state == ended
     (said,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert said.getMessage().startswith(f"the run has {state}: ")
+    assert said.getMessage().startswith(f"the run has {ended}: ")
     assert said.exc_info is None
-    assert not quiet.propagate
 
 
 def test_a_surprise_is_logged_with_where_it_happened(
-    pair: MemoryFederation, quiet: logging.Logger, caplog: pytest.LogCaptureFixture
+    pair: MemoryFederation, caplog: pytest.LogCaptureFixture
 ) -> None:
     launch(pair.store, pair.key, pair.plan("toy", "one"), lambda: None)
 
@@ -209,4 +222,3 @@ def test_a_surprise_is_logged_with_where_it_happened(
         drive(fleet, {"home": str(pair.home.path), "run": "one"}, 1)
     assert [bool(record.exc_info) for record in caplog.records if record.levelno == logging.ERROR] == [True]
     assert pair.store.run("one").detail == "interrupted: KeyError: 'surprise'"
-    assert quiet.propagate

@@ -54,13 +54,10 @@ def build_plan(store: Store, task: str, run: str, choices: Mapping[str, Any]) ->
     enrolled = [member.name for member in active_participants(store) if task in member.tasks]
     if not enrolled:
         raise InputError(f"Nobody is enrolled for task {task!r}.", "Invite participants first.")
-    values = {
-        "participants": enrolled,
-        "deadline_s": DEFAULT_DEADLINE_S,
-        **recipe(task).choices(),
-        **choices,
-        **derived,
-    }
+    suggested = {"participants": enrolled, "deadline_s": DEFAULT_DEADLINE_S, **recipe(task).choices()}
+    if isinstance(rounds := choices.get("rounds"), int):
+        suggested["average_last"] = max(1, min(suggested["average_last"], rounds))
+    values = {**suggested, **choices, **derived}
     plan = _parse(values)
     with store.reading() as session:
         _require_new(session, plan.run)
