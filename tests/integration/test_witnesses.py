@@ -67,7 +67,7 @@ def unused() -> Iterator[SigningKey]:
 
 @pytest.fixture
 def home(tmp_path: Path, unused: Iterator[SigningKey]) -> Home:
-    (tmp_path / "home").mkdir()
+    (tmp_path / "home").mkdir(mode=0o700)
     next(unused).write(tmp_path / "home" / "signing.key")
     return Home.create(tmp_path / "home", SETTINGS)
 
@@ -271,7 +271,7 @@ def test_an_old_database_is_noticed(
 
 def test_every_round_is_cosigned(tmp_path: Path, toy: str, unused: Iterator[SigningKey], pair: Pair) -> None:
     """The driver of a run asks the witnesses after each round, and once the model is published."""
-    (tmp_path / "coordinator").mkdir()
+    (tmp_path / "coordinator").mkdir(mode=0o700)
     next(unused).write(tmp_path / "coordinator" / "signing.key")
     federation = MemoryFederation(tmp_path)
     federation.add("alder", {toy: write_points(tmp_path / "alder.csv", 30, seed=1)})
