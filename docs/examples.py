@@ -135,7 +135,7 @@ def _run(root: Path) -> MemoryFederation:
 
 
 def _administer(federation: MemoryFederation) -> None:
-    """Let an auditor in and out, resume a run and stop it; let a participant change its key, and revoke it."""
+    """Let an auditor in and out, resume and stop a run; let a participant change its key, and revoke it."""
     grant(federation.store, "external-auditor", "auditor", 90 * 86_400)
     end_grants(federation.store, "external-auditor")
     plan = federation.plan("risk", "autumn", quorum=1, rounds=1)

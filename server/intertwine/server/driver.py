@@ -36,6 +36,8 @@ def drive(fleet: Fleet, config: Mapping[str, object], flower_run: int) -> None:
     key, name = home.signing_key, str(config["run"])
     store = Store(home, key)
     configure_logging(file=home.runs_log)
+    # What Flower says, as that it may send nothing more for a run that was stopped, is in its own log.
+    logging.getLogger("flwr").propagate = False
     with only_driver(home, name):
         plan = Plan.decode(store.run(name).plan)
         store.update_run(name, driver=str(flower_run))
@@ -43,17 +45,25 @@ def drive(fleet: Fleet, config: Mapping[str, object], flower_run: int) -> None:
             active = active_participants(store)
             _wait_for_nodes(fleet, {int(m.node_id) for m in active if m.name in plan.participants})
             RunDriver(store, key, plan, _FlowerTransport(fleet), coordinator_policy(home)).execute()
+        except SystemExit:  # Flower's way to end the process of a run that was stopped
+            _ended_early(store, name)
+            raise
         except Exception as error:
-            row = store.run(name)
-            if row.state in ("failed", "stopped"):
-                _log.warning("the run has %s: %s", row.state, row.detail, extra={"run": name})
-                # Flower may refuse what its own code still sends for the run; that is in Flower's log.
-                logging.getLogger("flwr").propagate = False
+            if _ended_early(store, name):
                 return
             _log.exception("the run was interrupted", extra={"run": name})
-            if not row.ended:
+            if not store.run(name).ended:
                 store.update_run(name, detail=f"interrupted: {type(error).__name__}: {error}"[:500])
             raise
+
+
+def _ended_early(store: Store, name: str) -> bool:
+    """Whether the run was stopped or has failed, in order; then the log says so."""
+    row = store.run(name)
+    if row.state not in ("failed", "stopped"):
+        return False
+    _log.warning("the run has %s: %s", row.state, row.detail, extra={"run": name})
+    return True
 
 
 def driven(home: Home, run: str) -> bool:

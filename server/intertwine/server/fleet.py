@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+import httpx
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
@@ -217,6 +218,8 @@ class _KeepAwake:
             while not self._stopped.wait(_AWAKE_POLL_S):
                 if time.monotonic() < self._until:
                     self._refill()
+        except httpx.HTTPStatusError as error:  # as when the run was stopped
+            _log.info("the nodes are no longer kept awake: HTTP status %d", error.response.status_code)
         except Exception:
             # Rounds only get slower without it.
             _log.exception("the nodes are no longer kept awake")
