@@ -307,6 +307,7 @@ def test_a_coordinator_that_runs(home: Home, up: tuple[subprocess.Popen[str], Pa
     assert diagnosis.returncode == 0, diagnosis.stdout + diagnosis.stderr
     levels = {one["name"]: one["level"] for one in json.loads(diagnosis.stdout)}
     assert {levels[name] for name in ("up", "control plane", "Fleet proxy", "SuperLink")} == {"ok"}
+    assert levels["public name"] == "warn"  # nobody has it
 
     context, settings = ssl.create_default_context(cafile=str(home.authority)), home.settings
     with httpx.Client(verify=context, trust_env=False) as client:

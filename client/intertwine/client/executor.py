@@ -92,7 +92,8 @@ class Executor:
                     return
                 pause = _RESTART_S[0] if time.monotonic() - began > _LASTED_S else pause
                 if self._connection.ended():
-                    _log.warning("the SuperNode starts again in %g s:\n%s", pause, self._supernode.log_tail())
+                    said = self._supernode.log_tail()
+                    _log.warning("the SuperNode ended, and starts again in %g s. %s", pause, said)
                 stop.wait(pause)
                 pause = min(2 * pause, _RESTART_S[1])
         finally:

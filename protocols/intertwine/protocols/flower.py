@@ -20,7 +20,7 @@ _GRACE_S = 5.0
 _LOG_LIMIT = 16 * 1024 * 1024
 _TAIL_BYTES = 8192
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_MERE = re.compile(r"INFO|EXPERIMENTAL|^\s*$")
+_MERE = re.compile(r"INFO|EXPERIMENTAL|Connection attempt failed|^\s*$")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SETTINGS = {
     "FLWR_TELEMETRY_ENABLED": "0",
