@@ -11,7 +11,7 @@ from tests.recording import Recording
 from tests.watching import HonestFederation, Start, Watch
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def _honest() -> Recording:
     return HonestFederation().play()
 
