@@ -298,7 +298,7 @@ def test_appended_records_extend_the_chain_and_changed_ones_start_another(
         "The chain of 10 records is full: a new one replaces it.",
     ]
     assert outcomes(federation) == {"cedar": ("accepted", "")}
-    assert verify_bundle(federation.bundle(), Policy.of_key(federation.store.deployment)).passed
+    federation.assert_passes()
 
 
 def test_an_interrupted_enrolment_goes_on_with_the_same_bytes(

@@ -126,7 +126,7 @@ def test_a_failed_run_goes_on_with_its_next_round(pair: MemoryFederation) -> Non
     assert len(entries(pair, plan.run, Failure)) == 1
     assert [entry.act for entry in entries(pair, plan.run, Act)] == [RunResumed(run=plan.run)]
     assert pair.store.run(plan.run).state == "finished"
-    assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed
+    pair.assert_passes()
 
 
 @pytest.mark.parametrize(("failing", "acts"), [({"up": False}, 0), ({"refusal": "It is full."}, 1)])

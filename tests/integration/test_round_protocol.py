@@ -115,7 +115,7 @@ def test_a_commit_without_a_release_is_an_abort_and_the_others_go_on(pair: Memor
     pair.execute(pair.plan("toy", "aborted", quorum=1))
     outcomes = {entry.slot.participant: entry.verdict for entry in pair.entries(Outcome)}
     assert outcomes == {"alder": "aborted", "birch-co": "accepted"}
-    assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed
+    pair.assert_passes()
 
 
 def test_a_release_for_a_closed_round_is_refused(pair: MemoryFederation) -> None:
@@ -228,7 +228,7 @@ def test_a_second_commit_for_a_slot_is_refused(pair: MemoryFederation) -> None:
     assert (
         len(pair.entries(CommitEntry)) == len(pair.entries(ReleaseEntry)) == len(pair.entries(Outcome)) == 2
     )
-    assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed
+    pair.assert_passes()
 
 
 def test_a_run_that_dies_between_release_and_outcome_is_closed_completely(pair: MemoryFederation) -> None:
@@ -253,4 +253,4 @@ def test_a_run_that_dies_between_release_and_outcome_is_closed_completely(pair: 
     assert ends == {"alder": "accepted", "birch-co": "aborted"}
     assert [entry.reason for entry in pair.entries(Failure)] == ["its process was killed"]
     assert pair.store.run("killed").state == "failed"
-    assert verify_bundle(pair.bundle(), Policy.of_key(pair.store.deployment)).passed
+    pair.assert_passes()

@@ -21,13 +21,11 @@ from intertwine.protocols.entries import (
     decode_entry,
 )
 from intertwine.protocols.errors import InputError, StorageError
-from intertwine.protocols.policy import Policy
 from intertwine.server.database import URL_VARIABLE
 from intertwine.server.enrolment import invite
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.rounds import RunDriver
 from intertwine.server.store import Store
-from intertwine.zk.audit import verify_bundle
 from tests.federation import MemoryFederation, untouched
 from tests.postgres import PASSWORD, Cluster
 from tests.serving import served
@@ -66,7 +64,7 @@ def test_a_run_beside_other_writers(postgresql: Cluster, tmp_path: Path, toy: st
     assert len([entry for entry in log if isinstance(entry, Publication)]) == 1
     assert federation.store.run("spring").state == "finished"
     assert not federation.home.database.exists()
-    assert verify_bundle(federation.bundle(), Policy.of_key(federation.store.deployment)).passed
+    federation.assert_passes()
 
 
 def test_an_outage_blames_no_participant(postgresql: Cluster, tmp_path: Path, toy: str) -> None:
