@@ -192,6 +192,13 @@ def test_what_is_wrong_is_found_with_a_remedy(home: Home, harm: Callable[[Home],
     assert all(finding.remedy for finding in found.values())
 
 
+def test_a_task_that_is_not_installed_costs_the_others_no_finding(home: Home) -> None:
+    toy = home.settings.tasks["toy"]
+    change(home, tasks={"absent": toy, "toy": toy})
+    assert failures(home).keys() == {"data of absent"}
+    assert {"budget of absent", "budget of toy", "records of toy"} <= {found.name for found in diagnose(home)}
+
+
 def test_a_revoked_agent_is_told(scene: Scene, home: Home) -> None:
     store = scene.federation.store
     with store.transaction() as session:

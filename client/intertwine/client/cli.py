@@ -17,10 +17,7 @@ from intertwine.client.enrol import enrol
 from intertwine.client.home import Home
 from intertwine.client.keys import ask_coordinator, rotate_key
 from intertwine.client.predict import predict as make_prediction
-from intertwine.client.run import run_agent
 from intertwine.client.serving.cli import api_key
-from intertwine.client.serving.server import Address
-from intertwine.client.serving.server import serve as answer_requests
 from intertwine.models.registry import task as find_task
 from intertwine.models.task import DataBoundTask
 from intertwine.protocols.errors import InputError
@@ -66,6 +63,8 @@ def enroll(
 @app.command()
 def run(log_format: LogFormatOption = "text", home: HomeOption = _DEFAULT_HOME) -> None:
     """Serve rounds until Ctrl-C or SIGTERM."""
+    from intertwine.client.run import run_agent  # noqa: PLC0415 — Flower and torch take two seconds
+
     configure_logging(log_format)
     run_agent(Home.open(home), stop_on_signals())
 
@@ -86,10 +85,12 @@ def serve(
     home: HomeOption = _DEFAULT_HOME,
 ) -> None:
     """Answer requests for predictions over HTTP until Ctrl-C or SIGTERM."""
+    from intertwine.client.serving import server  # noqa: PLC0415 — FastAPI and torch take two seconds
+
     configure_logging(log_format)
-    address = Address(host, port, certificate, key, behind_proxy)
+    address = server.Address(host, port, certificate, key, behind_proxy)
     opened = Home.open(home)
-    answer_requests(opened, address, interval, lambda url: console.print(f"Serving predictions at {url}"))
+    server.serve(opened, address, interval, lambda url: console.print(f"Serving predictions at {url}"))
 
 
 @app.command("rotate-key")

@@ -111,18 +111,25 @@ def _ledger(home: Home) -> Iterator[Finding]:
     if 0 < schema < SCHEMA:
         yield Finding("ledger", "warn", "It is of an older release.", "`agent run` brings it up to date.")
         return
-    ledger = Ledger(home.ledger)
-    compared = ledger.compared()
-    if compared.restored:
-        yield Finding("ledger", "warn", *NOT_COMPARED)
-    else:
-        yield Finding("ledger", "ok", f"whole, and compared with {compared.size} entries of the log")
-    for name, chosen in home.settings.tasks.items():
-        yield _budget(ledger, name, chosen.max_epsilon)
-        if isinstance(find_task(name), DataBoundTask) and Datasets(ledger).head(name) is None:
-            remedy = f"Before a run uses them: intertwine agent dataset commit {name}"
-            yield Finding(f"records of {name}", "warn", "None are enrolled.", remedy)
-    ledger.close()
+    with closing(Ledger(home.ledger)) as ledger:
+        compared = ledger.compared()
+        if compared.restored:
+            yield Finding("ledger", "warn", *NOT_COMPARED)
+        else:
+            yield Finding("ledger", "ok", f"whole, and compared with {compared.size} entries of the log")
+        for name, chosen in home.settings.tasks.items():
+            yield _budget(ledger, name, chosen.max_epsilon)
+            if _is_data_bound(name) and Datasets(ledger).head(name) is None:
+                remedy = f"Before a run uses them: intertwine agent dataset commit {name}"
+                yield Finding(f"records of {name}", "warn", "None are enrolled.", remedy)
+
+
+def _is_data_bound(name: str) -> bool:
+    """Whether the task trains on enrolled records; not, if it is unknown, which `_data` says."""
+    try:
+        return isinstance(find_task(name), DataBoundTask)
+    except InputError:
+        return False
 
 
 def _budget(ledger: Ledger, name: str, limit: float) -> Finding:
