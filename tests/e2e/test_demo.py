@@ -213,13 +213,13 @@ def test_no_secret_is_in_a_log_or_in_the_bundle(demo: Path) -> None:
         assert {path.stat().st_mode & 0o777 for path in demo.rglob(name)} == {0o600}
 
 
-def wait_until_ready(process: "subprocess.Popen[str]") -> None:
-    """Until the last agent has joined."""
+def wait_for_line(process: "subprocess.Popen[str]", word: str) -> None:
+    """Until the demo prints a line with this word."""
     assert process.stdout is not None
     for line in process.stdout:
-        if "redoubt-security" in line:
+        if word in line:
             return
-    pytest.fail("the demo ended before its agents were ready")
+    pytest.fail(f"the demo ended before it printed {word!r}")
 
 
 def wait_until_gone(output: Path) -> list[str]:
@@ -232,7 +232,7 @@ def wait_until_gone(output: Path) -> list[str]:
 def test_control_c_ends_every_process(tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = start(output)
-    wait_until_ready(process)
+    wait_for_line(process, "redoubt-security")  # the last agent has joined
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -244,7 +244,7 @@ def test_control_c_ends_every_process(tmp_path: Path) -> None:
 def test_a_failure_ends_every_process(tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = start(output)
-    wait_until_ready(process)
+    wait_for_line(process, "Enrolment")  # the coordinator is up
     os.kill(int((output / "coordinator" / "up.pid").read_text()), signal.SIGKILL)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 1
