@@ -171,6 +171,7 @@ def test_stopping_what_does_not_run(run: Run, coordinator: Path) -> None:
     [
         (["alder", "--role", "king", "--task", "risk"], "retailer, creator, smb, security"),
         (["alder", "--role", "smb", "--task", "weather"], "weather"),
+        (["alder", "--role", "smb", "--tasks", "risk,"], "''"),
         (["Not A Name", "--role", "smb", "--task", "risk"], "participant"),
     ],
 )
@@ -178,6 +179,13 @@ def test_bad_invitations(run: Run, coordinator: Path, arguments: list[str], part
     code, text = run("coordinator", "invite", *arguments, "--home", coordinator)
     assert code == 2
     assert part in text
+
+
+@pytest.mark.parametrize("tasks", [["--task", "risk", "--task", "forecast"], ["--tasks", "forecast, risk"]])
+def test_an_invitation_names_its_tasks(run: Run, coordinator: Path, tasks: list[str]) -> None:
+    code, text = run("coordinator", "invite", "birch", "--role", "smb", *tasks, "--home", coordinator)
+    assert code == 0
+    assert Invitation.from_token(text.strip()).tasks == ["forecast", "risk"]
 
 
 def test_bad_launches(run: Run, coordinator: Path, tmp_path: Path) -> None:

@@ -93,14 +93,18 @@ def init(
 def invite(
     participant: Annotated[str, typer.Argument(help="The participant's name.")],
     role: Annotated[str, typer.Option(help="retailer, creator, smb or security.")],
-    task: Annotated[list[str], typer.Option(help="A task it may join; once for each task.")],
+    tasks: Annotated[
+        list[str],
+        typer.Option("--task", "--tasks", help="A task it may join, or several, separated by commas."),
+    ],
     home: HomeOption = _DEFAULT_HOME,
     hours: Annotated[float, typer.Option(help="How long the token is valid, at most a year.")] = 72.0,
 ) -> None:
     """Print a one-time invitation token."""
     lifetime_s = seconds("--hours", hours, _HOUR_S, _MAX_HOURS)
+    names = [name.strip() for value in tasks for name in value.split(",")]
     opened = Home.open(home)
-    typer.echo(make_invitation(opened, _store(opened), participant, role, task, lifetime_s))
+    typer.echo(make_invitation(opened, _store(opened), participant, role, names, lifetime_s))
 
 
 @app.command()
