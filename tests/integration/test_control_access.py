@@ -69,6 +69,11 @@ def acts(store: Store) -> list[Any]:
     return [entry.act for entry in entries if isinstance(entry, Act)]
 
 
+def authors(store: Store) -> list[str | None]:
+    entries = [decode_entry(data) for data in store.entries()]
+    return [entry.by for entry in entries if isinstance(entry, Act)]
+
+
 # Roles
 
 ORDER = {"participant": "birch-co", "role": "smb", "tasks": ["risk"]}
@@ -187,6 +192,7 @@ def test_an_invitation_over_http_is_logged_and_works(store: Store, client: httpx
     assert answer.status_code == 201
     assert Invitation.from_token(answer.json()["token"]).participant == "birch-co"
     assert isinstance(acts(store)[-1], InvitationIssued)
+    assert authors(store) == [None, None, "ops"]
     for wrong, status in (({"role": "king"}, 400), ({"hours": -1}, 422), ({"more": 1}, 422)):
         refused = client.post("/v1/invitations", json=ORDER | wrong, headers=headers)
         assert (refused.status_code, set(refused.json())) == (status, {"error", "remedy"})
@@ -209,6 +215,7 @@ def test_a_run_is_stopped_over_http(toy: str, tmp_path: Path) -> None:
         assert client.get("/v1/bundle", params={"run": "none"}, headers=headers).status_code == 400
     assert run["state"] == "stopped"
     assert acts(store)[-1] == RunStopped(run="autumn")
+    assert authors(store)[-1] == "ops"
     assert [row.name for row in forgotten] == ["autumn"]
     path = tmp_path / "over-http.bundle"
     path.write_bytes(bundle.content)

@@ -407,6 +407,18 @@ def test_unfounded_stop_or_resumption(
     assert words in problem
 
 
+def test_who_asked_for_an_act_was_granted_the_coordinators_access(recording: Recording) -> None:
+    position = cut(recording, RoundOpened, 1)
+    access = [AccessGranted(number=1, name="ops", role="coordinator", expires=9)]
+    access.append(AccessGranted(number=2, name="eve", role="auditor", expires=9))
+    recording.entries.extend(Act(time=1, act=grant) for grant in access)
+    recording.entries.append(Act(time=1, by="ops", act=RunResumed(run="spring")))
+    assert not judged(recording).findings
+    recording.entries.append(Act(time=1, by="eve", act=RunResumed(run="spring")))
+    problem = "'eve' was never granted the coordinator's access"
+    assert finding(recording) == ("plan", position + 3, problem)
+
+
 def test_same_statement_signed_for_another_purpose(recording: Recording) -> None:
     """A signature of the document does not show that the new key is held."""
     signed = new_key(recording)

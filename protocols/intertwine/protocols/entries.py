@@ -79,10 +79,14 @@ class AccessEnded(Document):
 
 
 class Act(Document):
-    """An administrative act of the coordinator."""
+    """An administrative act of the coordinator.
+
+    by: the name, from a grant, of who asked for it over HTTP; left out if it was done at the coordinator's.
+    """
 
     type: Literal["act"] = "act"
     time: Timestamp
+    by: Annotated[Name | None, Field(exclude_if=lambda name: name is None)] = None
     act: Annotated[
         LogCreated | InvitationIssued | RunStopped | RunResumed | AccessGranted | AccessEnded,
         Field(discriminator="kind"),

@@ -1,6 +1,6 @@
 """Administration and audit over HTTP, for callers that were granted a role.
 
-What changes something is logged as an act in the same transaction, and who asked for it in the process's log.
+What changes something is logged in the same transaction as an act of whoever asked for it.
 """
 
 import logging
@@ -92,14 +92,14 @@ def admin_router(home: Home, store: Store, allow: Authorise, forget: ForgetDrive
     def invitations(order: InvitationOrder, caller: Administrator) -> InvitationToken:
         """Make a one-time invitation token."""
         lifetime = int(3600 * order.hours)
-        token = invite(home, store, order.participant, order.role, order.tasks, lifetime)
+        token = invite(home, store, order.participant, order.role, order.tasks, lifetime, caller.name)
         _log.info("invited by %s", caller.name, extra={"participant": order.participant})
         return InvitationToken(token=token)
 
     @router.post("/runs/{run}/stop")
     def stop(run: str, caller: Administrator) -> RunView:
         """End a run before its time."""
-        stop_run(store, run, f"stopped by {caller.name}", forget)
+        stop_run(store, run, forget, caller.name)
         _log.warning("stopped by %s", caller.name, extra={"run": run})
         return next(view for view in run_views(store) if view.run == run)
 

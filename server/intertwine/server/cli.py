@@ -228,7 +228,7 @@ def stop(
         down(opened)
         return
     forget = partial(forget_driver, control_client(opened))
-    stop_run(_store(opened), run, "stopped by the coordinator", forget)
+    stop_run(_store(opened), run, forget)
 
 
 @app.command()

@@ -9,12 +9,12 @@ from intertwine.server.run_state import RunState
 from intertwine.server.store import LogRow, Run, Store, now
 
 
-def end_run(store: Store, plan: Plan, state: str, reason: str) -> None:
+def end_run(store: Store, plan: Plan, state: str, reason: str, by: str | None = None) -> None:
     """Judge what is left of the run's open round, log a Failure and set the run's state.
 
-    state: failed, or stopped, which is an act of the coordinator's and logged as one. All of it is one
-    transaction, after which the run's driver can log nothing more. Nothing happens if it has ended. What was
-    noted last stays beside the reason of a failure: it says why, as a participant's refusal does.
+    state: failed, or stopped, which is logged as an act of the coordinator's, or of whom `by` names. All of
+    it is one transaction, after which the run's driver can log nothing more. Nothing happens if it has ended.
+    What was noted last stays beside the reason of a failure: it says why, as a participant's refusal does.
     """
     judge = Judge(store, plan)
     while not store.run(plan.run).ended:
@@ -26,7 +26,7 @@ def end_run(store: Store, plan: Plan, state: str, reason: str) -> None:
             pending = [name for name, slot in current.slots.items() if slot.pending]
             ending += [judge.judge(current, name)[0] for name in pending]
         if state == "stopped":
-            ending.append(Act(time=now(), act=RunStopped(run=plan.run)))
+            ending.append(Act(time=now(), by=by, act=RunStopped(run=plan.run)))
         ending.append(Failure(time=now(), round=found.round_id(), reason=reason[:500]))
         seen = max((position for position, _ in entries), default=None)
         newest = select(func.max(LogRow.position)).where(LogRow.run == plan.run)

@@ -20,9 +20,18 @@ from intertwine.server.store import Invitation, Participant, Store, now
 RegisterNode = Callable[[bytes], int]
 
 
-def invite(home: Home, store: Store, participant: str, role: str, tasks: list[str], lifetime_s: int) -> str:
+def invite(
+    home: Home,
+    store: Store,
+    participant: str,
+    role: str,
+    tasks: list[str],
+    lifetime_s: int,
+    by: str | None = None,
+) -> str:
     """Make a one-time token for `participant`, fix its role and tasks, and log that it was invited.
 
+    by: the name, from a grant, of who asked for it over HTTP.
     InputError for an unknown role or task, or a participant that is enrolled already.
     """
     if role not in ROLES:
@@ -50,7 +59,7 @@ def invite(home: Home, store: Store, participant: str, role: str, tasks: list[st
         )
         number = 1 + (session.scalar(select(func.count()).select_from(Invitation)) or 0)
         session.add(row)
-        store.append(session, _invitation_entry(row, number))
+        store.append(session, _invitation_entry(row, number, by))
     return invitation.token()
 
 
@@ -90,9 +99,10 @@ def enrol(
         )
 
 
-def _invitation_entry(invitation: Invitation, number: int) -> Act:
+def _invitation_entry(invitation: Invitation, number: int, by: str | None) -> Act:
     return Act(
         time=now(),
+        by=by,
         act=InvitationIssued.parse(
             {
                 "kind": "invitation",

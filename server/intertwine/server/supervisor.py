@@ -66,12 +66,15 @@ def resume(home: Home, store: Store, control: ControlClient, run: str) -> None:
         raise
 
 
-def stop(store: Store, run: str, reason: str, forget: Callable[[Run], object]) -> None:
-    """End a run before its time, log that, and let `forget` tell Flower; InputError if it has ended."""
+def stop(store: Store, run: str, forget: Callable[[Run], object], by: str | None = None) -> None:
+    """End a run before its time, log that, and let `forget` tell Flower; InputError if it has ended.
+
+    by: the name, from a grant, of who asked for it over HTTP.
+    """
     row = store.run(run)
     if row.ended:
         raise InputError(f"Run {run!r} has {row.state} already.", "Nothing needs to be stopped.")
-    end_run(store, Plan.decode(row.plan), "stopped", reason)
+    end_run(store, Plan.decode(row.plan), "stopped", f"stopped by {by or 'the coordinator'}", by)
     forget(row)
 
 

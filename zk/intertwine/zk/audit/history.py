@@ -243,6 +243,8 @@ class History:
             self.findings["enrolment"] = Finding(0, "the log does not begin with the entry of its creation")
 
     def _administer(self, index: int, entry: Act | Enrolment | KeyChange | Revocation) -> None:
+        if isinstance(entry, Act) and entry.by:
+            self._membership.check_author(entry.by)
         match entry:
             case Enrolment():
                 self._membership.enrol(index, entry)

@@ -189,6 +189,8 @@ def _act(index: int, entry: Act | KeyChange | Revocation) -> AdministrativeAct:
             kind, detail = "stop", f"run {run} was to end early"
         case Act(act=RunResumed(run=run)):
             kind, detail = "resume", f"run {run} was to go on"
+    if isinstance(entry, Act) and entry.by:
+        detail += f"; {entry.by} asked for it"
     return AdministrativeAct(index, entry.time, kind, detail)
 
 

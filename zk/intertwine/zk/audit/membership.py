@@ -59,6 +59,14 @@ class Membership:
         require(number not in self.ended_grants, "the grant was ended before")
         self.ended_grants.add(number)
 
+    def check_author(self, name: str) -> None:
+        """Whoever asked for an act over HTTP was once granted the coordinator's access.
+
+        Not whether it was still in force: a request that was admitted in time may be logged afterwards.
+        """
+        held = any((grant.name, grant.role) == (name, "coordinator") for grant in self.grants)
+        require(held, f"{name!r} was never granted the coordinator's access")
+
     def enrol(self, index: int, entry: Enrolment) -> None:
         """Somebody enrolled."""
         require(entry.participant not in self.members, f"participant {entry.participant!r} enrols twice")
