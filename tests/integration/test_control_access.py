@@ -28,6 +28,7 @@ from intertwine.server.launch import launch
 from intertwine.server.limits import MOST_BUCKETS, LimitError, Limits, TokenBuckets
 from intertwine.server.membership import revoke
 from intertwine.server.store import Store
+from intertwine.zk.audit import verify_bundle
 from tests.federation import MemoryFederation
 from tests.serving import served
 from tests.toy import write_points
@@ -64,14 +65,13 @@ def participant(home: Home, store: Store, client: httpx.Client, tmp_path: Path) 
     return bearer(EnrolmentAnswer.decode(client.post("/v1/enrolments", content=body).content).access_token)
 
 
+def logged(store: Store) -> list[Act]:
+    entries = [decode_entry(data) for data in store.entries()]
+    return [entry for entry in entries if isinstance(entry, Act)]
+
+
 def acts(store: Store) -> list[Any]:
-    entries = [decode_entry(data) for data in store.entries()]
-    return [entry.act for entry in entries if isinstance(entry, Act)]
-
-
-def authors(store: Store) -> list[str | None]:
-    entries = [decode_entry(data) for data in store.entries()]
-    return [entry.by for entry in entries if isinstance(entry, Act)]
+    return [entry.act for entry in logged(store)]
 
 
 # Roles
@@ -192,7 +192,7 @@ def test_an_invitation_over_http_is_logged_and_works(store: Store, client: httpx
     assert answer.status_code == 201
     assert Invitation.from_token(answer.json()["token"]).participant == "birch-co"
     assert isinstance(acts(store)[-1], InvitationIssued)
-    assert authors(store) == [None, None, "ops"]
+    assert [entry.by for entry in logged(store)] == [None, None, "ops"]
     for wrong, status in (({"role": "king"}, 400), ({"hours": -1}, 422), ({"more": 1}, 422)):
         refused = client.post("/v1/invitations", json=ORDER | wrong, headers=headers)
         assert (refused.status_code, set(refused.json())) == (status, {"error", "remedy"})
@@ -215,11 +215,14 @@ def test_a_run_is_stopped_over_http(toy: str, tmp_path: Path) -> None:
         assert client.get("/v1/bundle", params={"run": "none"}, headers=headers).status_code == 400
     assert run["state"] == "stopped"
     assert acts(store)[-1] == RunStopped(run="autumn")
-    assert authors(store)[-1] == "ops"
     assert [row.name for row in forgotten] == ["autumn"]
     path = tmp_path / "over-http.bundle"
     path.write_bytes(bundle.content)
     assert Bundle.open(path).manifest.runs == ["autumn"]
+    verdict = verify_bundle(path)
+    assert verdict.report is not None
+    assert verdict.passed
+    assert verdict.report.acts[-1].detail == "run autumn was to end early; ops asked for it"
     assert list(federation.home.path.glob(".bundle-*")) == []
 
 
