@@ -49,7 +49,7 @@ from intertwine.protocols.round import (
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.access import end_grants, grant
 from intertwine.server.closing import end_run
-from intertwine.server.enrolment import enrol, invite
+from intertwine.server.enrolment import enrol, invite, withdraw
 from intertwine.server.launch import launch
 from intertwine.server.membership import key_status
 from intertwine.server.store import now
@@ -135,7 +135,9 @@ def _run(root: Path) -> MemoryFederation:
 
 
 def _administer(federation: MemoryFederation) -> None:
-    """Let an auditor in and out, resume and stop a run; let a participant change its key, and revoke it."""
+    """Invite in vain, let an auditor in and out, resume and stop a run, change a key, revoke a member."""
+    invite(federation.home, federation.store, "hollow-shop", "retailer", ["forecast"], 3600)
+    withdraw(federation.store, "hollow-shop")
     grant(federation.store, "external-auditor", "auditor", 90 * 86_400)
     end_grants(federation.store, "external-auditor")
     plan = federation.plan("risk", "autumn", quorum=1, rounds=1)

@@ -188,6 +188,18 @@ def test_an_invitation_names_its_tasks(run: Run, coordinator: Path, tasks: list[
     assert Invitation.from_token(text.strip()).tasks == ["forecast", "risk"]
 
 
+def test_invitations_are_shown_until_they_are_withdrawn(run: Run, coordinator: Path) -> None:
+    for _ in range(2):
+        invite = ("coordinator", "invite", "cedar", "--role", "smb", "--task", "risk")
+        assert run(*invite, "--home", coordinator)[0] == 0
+    assert run("coordinator", "status", "--home", coordinator)[1].count("invited until") == 2
+    code, text = run("coordinator", "withdraw", "cedar", "--home", coordinator)
+    assert (code, "2 invitation(s) of cedar are void" in text) == (0, True)
+    assert "cedar" not in run("coordinator", "status", "--home", coordinator)[1]
+    code, text = run("coordinator", "withdraw", "cedar", "--home", coordinator)
+    assert (code, "no invitation" in text) == (2, True)
+
+
 def test_bad_launches(run: Run, coordinator: Path, tmp_path: Path) -> None:
     plan = tmp_path / "plan.toml"
     launch = ("coordinator", "launch", "risk", "--run", "one", "--home", coordinator)

@@ -14,11 +14,11 @@ from intertwine.protocols.enrolment import (
     Invitation,
     authority_fingerprint,
 )
-from intertwine.protocols.entries import Enrolment, decode_entry
+from intertwine.protocols.entries import Act, Enrolment, InvitationsEnded, decode_entry
 from intertwine.protocols.errors import FederationError, InputError, VerificationError
 from intertwine.protocols.signing import SigningKey
 from intertwine.server.control import MAX_BODY_BYTES
-from intertwine.server.enrolment import enrol, invite
+from intertwine.server.enrolment import enrol, invite, open_invitations, withdraw
 from intertwine.server.fleet_proxy import enrolled_node
 from intertwine.server.home import CoordinatorSettings, Home
 from intertwine.server.membership import revoke
@@ -133,6 +133,33 @@ def test_an_expired_token(home: Home, store: Store, client: httpx.Client, node_k
     answer = client.post("/v1/enrolments", content=request.encode())
     assert answer.status_code == 400
     assert "expired" in answer.json()["error"]
+
+
+def test_a_withdrawn_token(home: Home, store: Store, client: httpx.Client, node_key: str) -> None:
+    secrets = [token(home, store), token(home, store)]
+    bystander = token(home, store, "birch-co")
+    assert [row.participant for row in open_invitations(store)] == ["alder", "alder", "birch-co"]
+    assert withdraw(store, "alder") == 2
+    assert [row.participant for row in open_invitations(store)] == ["birch-co"]
+    entry = decode_entry(store.entries()[-1])
+    assert isinstance(entry, Act)
+    assert entry.act == InvitationsEnded(participant="alder")
+    for secret in secrets:
+        request = EnrolmentRequest.create(secret, node_key, SigningKey.generate())
+        answer = client.post("/v1/enrolments", content=request.encode())
+        assert answer.status_code == 400
+        assert "withdrawn" in answer.json()["error"]
+    before = store.entries()
+    with pytest.raises(InputError, match="no invitation"):
+        withdraw(store, "alder")
+    assert store.entries() == before
+    for name, secret in (("birch-co", bystander), ("alder", token(home, store))):
+        key = create_node_key(home.path / f"{name}.key").decode().strip()
+        request = EnrolmentRequest.create(secret, key, SigningKey.generate())
+        assert client.post("/v1/enrolments", content=request.encode()).status_code == 201
+    assert open_invitations(store) == []
+    with pytest.raises(InputError, match="coordinator revoke alder"):
+        withdraw(store, "alder")
 
 
 def test_a_key_that_its_sender_does_not_hold(

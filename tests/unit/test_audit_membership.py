@@ -18,6 +18,7 @@ from intertwine.protocols.entries import (
     Enrolment,
     Entry,
     InvitationIssued,
+    InvitationsEnded,
     KeyChange,
     LogCreated,
     ModelEntry,
@@ -116,6 +117,36 @@ def test_enrolled_otherwise_than_invited(recording: Recording, changes: dict[str
     check, index, problem = finding(recording)
     assert (check, index) == ("enrolment", position)
     assert "not invited" in problem
+
+
+def test_nobody_enrols_with_an_ended_invitation(recording: Recording) -> None:
+    position = recording.position(Enrolment)
+    invitation, enrolment = recording.entries[position - 1 : position + 1]
+    assert isinstance(invitation, Act)
+    assert isinstance(invitation.act, InvitationIssued)
+    end = Act(time=1, act=InvitationsEnded(participant=ANA))
+    again = Act(time=1, act=invitation.act.model_copy(update={"number": invitation.act.number + 1}))
+    recording.entries[position:] = [end, again, enrolment]
+    assert not judged(recording).findings
+    recording.entries[position:] = [end, enrolment]
+    check, index, problem = finding(recording)
+    assert (check, index) == ("enrolment", position + 1)
+    assert "not invited" in problem
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [(["ben"], "had no invitation"), ([ANA, ANA], "had no invitation"), ([], "enrolled")]
+)
+def test_only_invitations_that_are_there_end(recording: Recording, names: list[str], words: str) -> None:
+    position = recording.position(Enrolment)
+    if names:
+        recording.entries[position:] = []
+    recording.entries.extend(
+        Act(time=number, act=InvitationsEnded(participant=name)) for number, name in enumerate(names or [ANA])
+    )
+    check, index, problem = finding(recording)
+    assert (check, index) == ("enrolment", len(recording.entries) - 1)
+    assert words in problem
 
 
 def test_invitations_are_numbered_and_end_with_enrolment(recording: Recording) -> None:

@@ -44,6 +44,13 @@ class InvitationIssued(Document):
     expires: Timestamp
 
 
+class InvitationsEnded(Document):
+    """All invitations for this name so far were ended before anybody enrolled with one."""
+
+    kind: Literal["invitations-end"] = "invitations-end"
+    participant: Name
+
+
 class RunStopped(Document):
     """A run was told to end before its plan was carried out."""
 
@@ -88,7 +95,13 @@ class Act(Document):
     time: Timestamp
     by: Annotated[Name | None, Field(exclude_if=lambda name: name is None)] = None
     act: Annotated[
-        LogCreated | InvitationIssued | RunStopped | RunResumed | AccessGranted | AccessEnded,
+        LogCreated
+        | InvitationIssued
+        | InvitationsEnded
+        | RunStopped
+        | RunResumed
+        | AccessGranted
+        | AccessEnded,
         Field(discriminator="kind"),
     ]
 

@@ -1,4 +1,4 @@
-"""Commands that show how a coordinator is, and who may use it: runs, models, doctor, grant, revoke-token."""
+"""Commands that show how a coordinator is, and that say who may use it or enrol."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -18,6 +18,7 @@ from intertwine.protocols.errors import InputError
 from intertwine.server.access import end_grants
 from intertwine.server.access import grant as grant_access
 from intertwine.server.doctor import diagnose
+from intertwine.server.enrolment import withdraw as end_invitations
 from intertwine.server.home import Home
 from intertwine.server.store import Store
 from intertwine.server.views import model_views, run_views
@@ -28,6 +29,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DEFAULT_HOME = Path.home() / ".intertwine" / "coordinator"
 _DAY_S = 86_400
 _MAX_DAYS = 3650
+
+
+def withdraw(
+    participant: Annotated[str, typer.Argument(help="Whose invitations end.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Make all invitation tokens of a participant void that it has not used."""
+    ended = end_invitations(_store(home), participant)
+    console.print(f"{ended} invitation(s) of [bold]{participant}[/] are void now.")
 
 
 def grant(

@@ -20,10 +20,11 @@ from intertwine.protocols.logs import configure_logging
 from intertwine.protocols.plan import Plan
 from intertwine.protocols.settings import read_toml
 from intertwine.server.access import grants_in_force
-from intertwine.server.admin_cli import doctor, grant, models, revoke_token, runs, seconds, when
+from intertwine.server.admin_cli import doctor, grant, models, revoke_token, runs, seconds, when, withdraw
 from intertwine.server.cosigning import coordinator_policy, quorum_reached
 from intertwine.server.database import Database, postgresql_url
 from intertwine.server.enrolment import invite as make_invitation
+from intertwine.server.enrolment import open_invitations
 from intertwine.server.export import export_bundle
 from intertwine.server.home import Home
 from intertwine.server.launch import build_plan
@@ -43,6 +44,7 @@ from intertwine.zk.sampler import total_variation
 
 app = typer.Typer(help="Run a federation: invite, launch, follow, stop.", no_args_is_help=True)
 console = Console()
+app.command("withdraw")(withdraw)
 app.command("grant")(grant)
 app.command("revoke-token")(revoke_token)
 app.command("runs")(runs)
@@ -185,7 +187,7 @@ def status(
     home: HomeOption = _DEFAULT_HOME,
     watch: Annotated[bool, typer.Option(help="Show it again every second, until Ctrl-C.")] = False,
 ) -> None:
-    """Show who is enrolled, how every run stands, and how much of the log is co-signed."""
+    """Show who is enrolled or invited, how every run stands, and how much of the log is co-signed."""
     opened = Home.open(home)
     store = _store(opened)
     if watch:
@@ -203,6 +205,9 @@ def _standing(opened: Home, store: Store) -> Group:
     for member in participant_views(store):
         state = "revoked" if member.revoked else "enrolled"
         people.add_row(member.participant, member.role, ", ".join(member.tasks), state)
+    for guest in open_invitations(store):
+        state = f"invited until {when(guest.expires)}"
+        people.add_row(guest.participant, guest.role, ", ".join(guest.tasks), state)
     progress = Table("run", "task", "rounds", "state", "phase", "latest event")
     for run in run_views(store):
         rounds = f"{run.finished_rounds}/{run.rounds}"

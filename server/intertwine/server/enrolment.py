@@ -3,14 +3,14 @@
 import secrets
 from collections.abc import Callable
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from intertwine.models import registry
 from intertwine.protocols import enrolment
 from intertwine.protocols.encoding import sha256
 from intertwine.protocols.enrolment import EnrolmentAnswer, EnrolmentRequest
-from intertwine.protocols.entries import ROLES, Act, Enrolment, InvitationIssued
+from intertwine.protocols.entries import ROLES, Act, Enrolment, InvitationIssued, InvitationsEnded
 from intertwine.protocols.errors import InputError
 from intertwine.server.home import Home
 from intertwine.server.membership import refuse_known_key, require_active
@@ -61,6 +61,40 @@ def invite(
         session.add(row)
         store.append(session, _invitation_entry(row, number, by))
     return invitation.token()
+
+
+def withdraw(store: Store, participant: str) -> int:
+    """End all invitations of `participant` that are still valid, and log that; how many.
+
+    InputError if there is none, or if it has enrolled.
+    """
+    with store.transaction() as session:
+        if session.get(Participant, participant) is not None:
+            raise InputError(
+                f"Participant {participant!r} is enrolled.",
+                f"To end that: intertwine coordinator revoke {participant}",
+            )
+        open_ones = session.scalars(_open_invitations().where(Invitation.participant == participant)).all()
+        if not open_ones:
+            raise InputError(
+                f"{participant!r} has no invitation that is valid.", "See: intertwine coordinator status"
+            )
+        for invitation in open_ones:
+            invitation.expires = 0
+        store.append(session, Act(time=now(), act=InvitationsEnded(participant=participant)))
+    return len(open_ones)
+
+
+def open_invitations(store: Store) -> list[Invitation]:
+    """The invitations with which somebody can enrol now, by name."""
+    with store.reading() as session:
+        enrolled = select(Participant.name)
+        waiting = _open_invitations().where(Invitation.participant.not_in(enrolled))
+        return list(session.scalars(waiting.order_by(Invitation.participant, Invitation.expires)))
+
+
+def _open_invitations() -> Select[Invitation]:
+    return select(Invitation).where(Invitation.used.is_(False), Invitation.expires >= now())
 
 
 def enrol(
@@ -155,7 +189,7 @@ def _usable_invitation(session: Session, request: EnrolmentRequest, time: int) -
     else:
         _refuse_enrolled(session, invitation.participant)
     if invitation.expires < time:
-        raise InputError("The invitation token has expired.", remedy)
+        raise InputError("The invitation token has expired, or was withdrawn.", remedy)
     return invitation
 
 

@@ -26,6 +26,7 @@ from intertwine.protocols.entries import (
     Entry,
     Failure,
     InvitationIssued,
+    InvitationsEnded,
     KeyChange,
     LogCreated,
     ModelEntry,
@@ -50,6 +51,7 @@ from intertwine.zk.round_proof import Answer, check_commit
 _CHECKS: dict[type[Document], str] = {
     LogCreated: "enrolment",
     InvitationIssued: "enrolment",
+    InvitationsEnded: "enrolment",
     AccessGranted: "enrolment",
     AccessEnded: "enrolment",
     RunStopped: "plan",
@@ -257,6 +259,8 @@ class History:
                 require(key == self._log_key, "the log was created with another key")
             case Act(act=InvitationIssued() as invitation):
                 self._membership.invite(invitation)
+            case Act(act=InvitationsEnded(participant=name)):
+                self._membership.end_invitations(name)
             case Act(act=AccessGranted() as grant):
                 self._membership.grant(grant)
             case Act(act=AccessEnded(number=number)):

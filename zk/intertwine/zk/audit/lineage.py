@@ -15,6 +15,7 @@ from intertwine.protocols.entries import (
     Entry,
     Failure,
     InvitationIssued,
+    InvitationsEnded,
     KeyChange,
     LogCreated,
     ModelEntry,
@@ -178,6 +179,8 @@ def _act(index: int, entry: Act | KeyChange | Revocation) -> AdministrativeAct:
         case Act(act=InvitationIssued() as invitation):
             terms = f"{invitation.participant} as {invitation.role} for {', '.join(invitation.tasks)}"
             kind, detail = "invitation", f"number {invitation.number}: {terms}"
+        case Act(act=InvitationsEnded(participant=name)):
+            kind, detail = "invitations-end", f"{name}'s invitations were ended"
         case Act(act=AccessGranted() as grant):
             kind, detail = (
                 "grant",

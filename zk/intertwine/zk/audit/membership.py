@@ -39,6 +39,7 @@ class Membership:
     claim: Callable[..., None]
     members: dict[str, Member] = field(default_factory=dict)
     invitations: list[InvitationIssued] = field(default_factory=list)
+    ended_invitations: set[int] = field(default_factory=set)
     grants: list[AccessGranted] = field(default_factory=list)
     ended_grants: set[int] = field(default_factory=set)
 
@@ -47,6 +48,13 @@ class Membership:
         require(act.number == len(self.invitations) + 1, "the invitations are not numbered in order")
         require(act.participant not in self.members, f"participant {act.participant!r} is enrolled already")
         self.invitations.append(act)
+
+    def end_invitations(self, name: str) -> None:
+        """All invitations of a name were ended."""
+        require(name not in self.members, f"participant {name!r} is enrolled already")
+        issued = {invitation.number for invitation in self.invitations if invitation.participant == name}
+        require(not issued <= self.ended_invitations, f"participant {name!r} had no invitation")
+        self.ended_invitations |= issued
 
     def grant(self, act: AccessGranted) -> None:
         """Access to the control plane was granted."""
@@ -75,6 +83,7 @@ class Membership:
             any(
                 (invitation.participant, invitation.role, invitation.tasks) == offered
                 and entry.time <= invitation.expires
+                and invitation.number not in self.ended_invitations
                 for invitation in self.invitations
             ),
             f"participant {entry.participant!r} was not invited with this role and these tasks by then",
