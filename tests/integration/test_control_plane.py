@@ -143,7 +143,7 @@ def test_a_withdrawn_token(home: Home, store: Store, client: httpx.Client, node_
     assert [row.participant for row in open_invitations(store)] == ["birch-co"]
     entry = decode_entry(store.entries()[-1])
     assert isinstance(entry, Act)
-    assert entry.act == InvitationsEnded(participant="alder")
+    assert entry.act == InvitationsEnded(number=3, participant="alder")
     for secret in secrets:
         request = EnrolmentRequest.create(secret, node_key, SigningKey.generate())
         answer = client.post("/v1/enrolments", content=request.encode())

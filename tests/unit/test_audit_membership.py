@@ -124,7 +124,7 @@ def test_nobody_enrols_with_an_ended_invitation(recording: Recording) -> None:
     invitation, enrolment = recording.entries[position - 1 : position + 1]
     assert isinstance(invitation, Act)
     assert isinstance(invitation.act, InvitationIssued)
-    end = Act(time=1, act=InvitationsEnded(participant=ANA))
+    end = Act(time=1, act=InvitationsEnded(number=invitation.act.number, participant=ANA))
     again = Act(time=1, act=invitation.act.model_copy(update={"number": invitation.act.number + 1}))
     recording.entries[position:] = [end, again, enrolment]
     assert not judged(recording).findings
@@ -135,14 +135,23 @@ def test_nobody_enrols_with_an_ended_invitation(recording: Recording) -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "words"), [(["ben"], "had no invitation"), ([ANA, ANA], "had no invitation"), ([], "enrolled")]
+    ("names", "number", "words"),
+    [
+        (["ben"], 1, "had no invitation"),
+        ([ANA, ANA], 1, "had no invitation"),
+        ([ANA], 2, "number"),
+        ([], 3, "enrolled"),
+    ],
 )
-def test_only_invitations_that_are_there_end(recording: Recording, names: list[str], words: str) -> None:
+def test_only_invitations_that_are_there_end(
+    recording: Recording, names: list[str], number: int, words: str
+) -> None:
     position = recording.position(Enrolment)
     if names:
         recording.entries[position:] = []
     recording.entries.extend(
-        Act(time=number, act=InvitationsEnded(participant=name)) for number, name in enumerate(names or [ANA])
+        Act(time=time, act=InvitationsEnded(number=number, participant=name))
+        for time, name in enumerate(names or [ANA])
     )
     check, index, problem = finding(recording)
     assert (check, index) == ("enrolment", len(recording.entries) - 1)

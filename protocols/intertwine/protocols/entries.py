@@ -45,9 +45,13 @@ class InvitationIssued(Document):
 
 
 class InvitationsEnded(Document):
-    """All invitations for this name so far were ended before anybody enrolled with one."""
+    """All invitations for this name so far were ended before anybody enrolled with one.
+
+    number: of the latest invitation for anybody, so that no two such entries are equal.
+    """
 
     kind: Literal["invitations-end"] = "invitations-end"
+    number: Annotated[int, Field(ge=1, le=2**32)]
     participant: Name
 
 

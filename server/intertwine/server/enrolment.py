@@ -57,9 +57,8 @@ def invite(
             tasks=sorted(tasks),
             expires=now() + lifetime_s,
         )
-        number = 1 + (session.scalar(select(func.count()).select_from(Invitation)) or 0)
         session.add(row)
-        store.append(session, _invitation_entry(row, number, by))
+        store.append(session, _invitation_entry(row, _issued(session), by))
     return invitation.token()
 
 
@@ -81,7 +80,8 @@ def withdraw(store: Store, participant: str) -> int:
             )
         for invitation in open_ones:
             invitation.expires = 0
-        store.append(session, Act(time=now(), act=InvitationsEnded(participant=participant)))
+        end = InvitationsEnded(number=_issued(session), participant=participant)
+        store.append(session, Act(time=now(), act=end))
     return len(open_ones)
 
 
@@ -91,6 +91,11 @@ def open_invitations(store: Store) -> list[Invitation]:
         enrolled = select(Participant.name)
         waiting = _open_invitations().where(Invitation.participant.not_in(enrolled))
         return list(session.scalars(waiting.order_by(Invitation.participant, Invitation.expires)))
+
+
+def _issued(session: Session) -> int:
+    """How many invitations there are by now, which is the number of the latest."""
+    return session.scalar(select(func.count()).select_from(Invitation)) or 0
 
 
 def _open_invitations() -> Select[Invitation]:

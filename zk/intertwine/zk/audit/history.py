@@ -259,8 +259,8 @@ class History:
                 require(key == self._log_key, "the log was created with another key")
             case Act(act=InvitationIssued() as invitation):
                 self._membership.invite(invitation)
-            case Act(act=InvitationsEnded(participant=name)):
-                self._membership.end_invitations(name)
+            case Act(act=InvitationsEnded() as end):
+                self._membership.end_invitations(end)
             case Act(act=AccessGranted() as grant):
                 self._membership.grant(grant)
             case Act(act=AccessEnded(number=number)):

@@ -9,7 +9,14 @@ any other.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from intertwine.protocols.entries import AccessGranted, Enrolment, InvitationIssued, KeyChange, Revocation
+from intertwine.protocols.entries import (
+    AccessGranted,
+    Enrolment,
+    InvitationIssued,
+    InvitationsEnded,
+    KeyChange,
+    Revocation,
+)
 from intertwine.protocols.errors import VerificationError
 from intertwine.protocols.keys import check_new_key
 
@@ -49,8 +56,10 @@ class Membership:
         require(act.participant not in self.members, f"participant {act.participant!r} is enrolled already")
         self.invitations.append(act)
 
-    def end_invitations(self, name: str) -> None:
+    def end_invitations(self, act: InvitationsEnded) -> None:
         """All invitations of a name were ended."""
+        name = act.participant
+        require(act.number == len(self.invitations), "the number is not that of the latest invitation")
         require(name not in self.members, f"participant {name!r} is enrolled already")
         issued = {invitation.number for invitation in self.invitations if invitation.participant == name}
         require(not issued <= self.ended_invitations, f"participant {name!r} had no invitation")
